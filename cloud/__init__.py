@@ -1,0 +1,1 @@
+"""The cloud: a worker that runs the segments it is asked for."""

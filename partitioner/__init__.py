@@ -1,0 +1,1 @@
+"""The partitioner: captures models, measures them, and chooses where to cut them."""

@@ -1,0 +1,116 @@
+"""Sizes that may be symbolic: integers, or expressions such as ``"2*t + 1"`` over named symbols.
+
+The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * // % **``, integers, names, and calls of
+``Max Min Mod FloorDiv CleanDiv CeilDiv``. Expressions come from files, so they are read by the parser below and never evaluated as
+code.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+from partitioner.errors import BundleError
+
+Dim = int | str
+Binding = Mapping[str, int]
+
+_BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_CALLS: dict[str, Callable[..., int]] = {
+    "Max": max,
+    "Min": min,
+    "Mod": operator.mod,
+    "PythonMod": operator.mod,
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "CeilDiv": lambda a, b: -(-a // b),
+    "IntTrueDiv": operator.floordiv,
+}
+_MAX_LENGTH = 2000
+_MAX_EXPONENT = 16
+
+
+def evaluate(dim: Dim, binding: Binding) -> int:
+    """The size that ``dim`` stands for.
+
+    Raises:
+        BundleError: the expression is not of the grammar, or a symbol has no value in ``binding``.
+    """
+    if isinstance(dim, int):
+        return dim
+    return _evaluate(_parse(dim), binding, dim)
+
+
+def shape_of(shape: Sequence[Dim], binding: Binding) -> tuple[int, ...]:
+    """Every size of a shape."""
+    return tuple(evaluate(dim, binding) for dim in shape)
+
+
+def symbols_of(dim: Dim) -> frozenset[str]:
+    """Names of the symbols that ``dim`` depends on."""
+    if isinstance(dim, int):
+        return frozenset()
+    calls = {id(node.func) for node in ast.walk(_parse(dim)) if isinstance(node, ast.Call)}
+    return frozenset(
+        node.id for node in ast.walk(_parse(dim)) if isinstance(node, ast.Name) and id(node) not in calls
+    )
+
+
+def product(shape: Sequence[Dim]) -> Dim:
+    """The number of elements of a shape, as a size."""
+    number = 1
+    factors: list[str] = []
+    for dim in shape:
+        if isinstance(dim, int):
+            number *= dim
+        else:
+            factors.append(dim if dim.isidentifier() else f"({dim})")
+    if not factors or number == 0:
+        return number
+    return "*".join([str(number), *factors] if number != 1 else factors)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> ast.expr:
+    if len(text) > _MAX_LENGTH:
+        raise BundleError(f"a size expression is longer than {_MAX_LENGTH} characters")
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BundleError(f"size expression {text!r} cannot be read") from error
+
+
+def _evaluate(node: ast.expr, binding: Binding, text: str) -> int:
+    match node:
+        case ast.Constant(value=bool()):
+            pass
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Name(id=name):
+            if name in binding:
+                return binding[name]
+            raise BundleError(f"size {text!r} needs a value for {name!r}")
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, binding, text)
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))) if 0 <= exponent <= _MAX_EXPONENT:
+            return int(_evaluate(left, binding, text) ** exponent)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _apply(_BINARY[type(op)], [_evaluate(left, binding, text), _evaluate(right, binding, text)], text)
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in _CALLS:
+            return _apply(_CALLS[name], [_evaluate(arg, binding, text) for arg in args], text)
+    raise BundleError(f"size expression {text!r} cannot be read")
+
+
+def _apply(function: Callable[..., int], values: list[int], text: str) -> int:
+    try:
+        return function(*values)
+    except (ZeroDivisionError, TypeError) as error:
+        raise BundleError(f"size expression {text!r} has no value: {error}") from error

@@ -1,0 +1,81 @@
+"""The seam behind which segments run: a runtime opens a bundle once and hands out segments.
+
+Arrays at the seam are numpy (``ml_dtypes.bfloat16`` for bfloat16). A segment never writes to an array it was given, and the
+caller must not write to an array it received until the frame is answered: it may share memory with the runtime's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from partitioner.graph import Value
+from partitioner.plan import Segment
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeInfo:
+    """What identifies a runtime in a profile: two profiles compare only when these are known."""
+
+    name: str
+    device: str
+    threads: int
+    versions: Mapping[str, str]
+
+
+class RunnableSegment(Protocol):
+    """A segment that is ready to run. Calls are synchronous: when one returns, the device has finished."""
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What goes in, in the order of ``Segment.inputs``; sizes may be symbolic."""
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """What comes out, in the order of ``Segment.outputs``."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that this segment reads."""
+
+    def __call__(self, tensors: Mapping[str, Array], *, should_stop: Callable[[], bool] | None = None) -> dict[str, Array]:
+        """Run once.
+
+        Args:
+            tensors: one array per input, of the shape and dtype that ``inputs`` states.
+            should_stop: asked between layers; where it answers true, ``SegmentError`` is raised.
+
+        Raises:
+            InputError: a tensor is missing, or its shape or dtype does not fit.
+            SegmentError: the run failed or was stopped.
+        """
+
+
+class Engine(Protocol):
+    """One bundle, opened on one device. Not thread-safe: one thread owns it."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """Which runtime this is."""
+
+    @property
+    def weight_bytes_held(self) -> int:
+        """Bytes of weights in memory now; each weight counts once."""
+
+    def segment(self, segment: Segment) -> RunnableSegment:
+        """Make a segment ready; asking again for the same one is free.
+
+        Raises:
+            SegmentError: the segment's names do not fit the graph.
+        """
+
+    def pin(self, segments: Sequence[Segment]) -> int:
+        """Drop every weight that these segments do not read; returns the bytes held afterwards."""
+
+
