@@ -1,0 +1,24 @@
+"""``cleft-plan``: pack a model, list its cuts, profile it, choose a cut. Subcommands are imported on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from partitioner.cli.shell import Program, run_program
+
+PROGRAM = Program(
+    name="cleft-plan",
+    summary="Decide where to split a neural network between a device and a worker in the cloud.",
+    commands={
+        "pack": "partitioner.cli.pack",
+        "cuts": "partitioner.cli.cuts",
+        "profile": "partitioner.cli.profile",
+        "cut": "partitioner.cli.cut",
+        "demo": "partitioner.cli.demo",
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cleft-plan``; returns the exit code."""
+    return run_program(PROGRAM, argv)

@@ -1,0 +1,143 @@
+"""Argument types that several commands share: each turns text into a checked value, or says what it expected.
+
+Use them as ``type=`` of ``add_argument``. Flags may speak milliseconds and megabits; what comes out is SI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+_DURATION_UNITS_S = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZE_UNITS_BYTES = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "k": 2**10,
+    "m": 2**20,
+    "g": 2**30,
+}
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]")
+_EXAMPLE_TARGET = "HOST:PORT such as 127.0.0.1:50051 or [::1]:50051"
+
+
+def positive(text: str) -> float:
+    """A finite number over zero."""
+    return _number(text, lambda value: value > 0, "a number over 0")
+
+
+def not_negative(text: str) -> float:
+    """A finite number of zero or more."""
+    return _number(text, lambda value: value >= 0, "a number of 0 or more")
+
+
+def at_least_one(text: str) -> float:
+    """A finite number of one or more, such as a slow-down."""
+    return _number(text, lambda value: value >= 1, "a number of 1 or more")
+
+
+def positive_int(text: str) -> int:
+    """A whole number over zero."""
+    return _whole(text, least=1)
+
+
+def not_negative_int(text: str) -> int:
+    """A whole number of zero or more."""
+    return _whole(text, least=0)
+
+
+def duration_s(text: str) -> float:
+    """A time over zero: ``60s``, ``500ms``, ``2m``, ``1h``; a bare number is seconds."""
+    value = _quantity(text, _DURATION_UNITS_S)
+    if value is None or not (0 < value < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 60s, 500ms or 2m")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """A whole number of bytes: ``4096``, ``16KiB``, ``1.5MB``."""
+    value = _quantity(text, _SIZE_UNITS_BYTES)
+    if value is None or not (0 <= value < 2**53) or value != int(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4096, 16KiB or 1.5MB")
+    return int(value)
+
+
+def target(text: str) -> str:
+    """``HOST:PORT`` with a port from 1 to 65535; an IPv6 address stands in brackets."""
+    host, port = split_target(text)
+    if port == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has port 0; a port to connect to is 1-65535")
+    return f"{host}:{port}"
+
+
+def listen_target(text: str) -> str:
+    """``HOST:PORT`` where port 0 asks the system for a free one."""
+    host, port = split_target(text)
+    return f"{host}:{port}"
+
+
+def split_target(text: str) -> tuple[str, int]:
+    """Host (an IPv6 address in brackets) and port of ``HOST:PORT``."""
+    host, colon, port = text.strip().rpartition(":")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; give {_EXAMPLE_TARGET}")
+    if not colon or not port:
+        raise argparse.ArgumentTypeError(f"{text!r} has no port; give {_EXAMPLE_TARGET}")
+    if not _HOST.fullmatch(host):
+        raise argparse.ArgumentTypeError(f"{text!r} has no valid host; give {_EXAMPLE_TARGET}")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} has no valid port (1-65535); give {_EXAMPLE_TARGET}")
+    return host, int(port)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list, each name once, in the order given."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give a comma-separated list")
+    return found
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """A tensor shape such as ``1x3x224x224``; ``scalar`` is the empty shape."""
+    if text == "scalar":
+        return ()
+    parts = re.split(r"[x,]", text)
+    if not all(part.isascii() and part.isdigit() and 0 < len(part) <= 9 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape such as 1x3x224x224")
+    return tuple(int(part) for part in parts)
+
+
+def _number(text: str, is_allowed: Callable[[float], bool], wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or not is_allowed(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+def _whole(text: str, *, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return value
+
+
+def _quantity(text: str, units: dict[str, float] | dict[str, int]) -> float | None:
+    found = _QUANTITY.fullmatch(text)
+    if found is None or found[2].lower() not in units:
+        return None
+    return float(found[1]) * units[found[2].lower()]
