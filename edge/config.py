@@ -1,0 +1,52 @@
+"""How long to wait and how much to hold, as values.
+
+Times are limits on silence and on whole requests, never on how slow a healthy link may be: a frame of 3 MiB takes 23
+s at 1.1 Mbit/s and must complete.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for what."""
+
+    dial_s: float = 5.0
+    """From the first packet to the worker's welcome."""
+    liveness_s: float = 3.0
+    """Silence after which a worker that names no interval of its own is taken for dead."""
+    propose_s: float = 60.0
+    """For a worker to make a plan ready; it may have to load weights."""
+    frame_s: float = 300.0
+    """Deadline of a frame whose caller names none."""
+    rpc_s: float = 5.0
+    """For a short unary call."""
+    profile_s: float = 600.0
+    """For a worker to measure itself."""
+    close_s: float = 2.0
+    """For a session to end in good order before it is cut."""
+    redial_s: float = 1.0
+    """First pause before a lost worker is dialled again; it doubles up to ``redial_max_s``, with jitter."""
+    redial_max_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a session may hold at once."""
+
+    frames_in_flight: int = 4
+    """Frames sent and not yet answered; one more waits for a slot."""
+    reply_bytes: int = 256 * MIB
+    """A larger answer is refused before it is received."""
+    document_bytes: int = 64 * MIB
+    """A longer profile is refused."""
+    plans: int = 64
+    """Plans that a session remembers to be ready."""
+
+
+TIMEOUTS = Timeouts()
+LIMITS = Limits()

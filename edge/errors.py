@@ -1,0 +1,103 @@
+"""What can go wrong on the device.
+
+    EdgeError                     anything a user of the device's side can do something about
+    ├── WorkerUnreachable         nobody answers at the address: port closed, no route, silence
+    │   └── NotAWorker            something answers there, but it is not a worker of this protocol
+    ├── WorkerLost                the session ended or fell silent; frames in flight have no answer
+    ├── WorkerRefused             the worker refused a plan or a frame, and says why (``code``)
+    ├── DeadlineExceeded          the frame was not answered in time
+    ├── FrameCancelled            the caller withdrew the frame
+    ├── BadReply                  the worker's answer contradicts itself or its checksum
+    └── EmbeddedWorkerError       the worker started for this run did not start, or died
+
+Refusals carry the wire's code; ``HINTS`` is the one table from those codes to what a person can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from partitioner.errors import CleftError
+
+HINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "INVALID": "edge and worker may be of different versions",
+        "UNKNOWN_MODEL": "serve the same bundle there: cleft-cloud serve --model BUNDLE",
+        "UNKNOWN_PLAN": "propose the plan again",
+        "TOO_LARGE": "choose a cut or a codec that sends less, or raise the worker's limit",
+        "CORRUPT": "bytes changed on the way; sending again is safe",
+        "OVERLOADED": "try again later, or run with --cut local",
+        "DEADLINE": "raise --deadline, or run with --cut local",
+        "CANCELLED": "the frame was withdrawn",
+        "INTERNAL": "see the worker's log",
+        "UNSUPPORTED": "edge and worker may be of different versions",
+        "DRAINING": "the worker is going away; use another one",
+    }
+)
+"""Wire code -> what to do about it."""
+
+TRANSIENT = frozenset({"UNKNOWN_PLAN", "CORRUPT", "OVERLOADED", "DRAINING"})
+"""Codes after which the same frame may succeed when sent again."""
+
+
+class EdgeError(CleftError):
+    """Anything a user of the device's side can do something about."""
+
+
+class WorkerUnreachable(EdgeError):
+    """Nobody answers at the address."""
+
+    def __init__(self, target: str, *, reason: str) -> None:
+        super().__init__(f"no worker at {target}: {reason}")
+        self.target = target
+        self.reason = reason
+
+
+class NotAWorker(WorkerUnreachable):
+    """Something answers at the address, but it is not a worker of this protocol."""
+
+
+class WorkerLost(EdgeError):
+    """The session ended or fell silent; frames in flight have no answer."""
+
+    def __init__(self, target: str, *, reason: str) -> None:
+        super().__init__(f"lost the worker at {target}: {reason}")
+        self.target = target
+        self.reason = reason
+
+
+class WorkerRefused(EdgeError):
+    """The worker refused a plan or a frame; ``code`` is the wire's code without its prefix."""
+
+    def __init__(self, code: str, detail: str, *, retry_after_s: float = 0.0) -> None:
+        hint = HINTS.get(code)
+        super().__init__(f"the worker refused ({code}): {detail}" + (f"; {hint}" if hint else ""))
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same frame may succeed when sent again."""
+        return self.code in TRANSIENT
+
+
+class DeadlineExceeded(EdgeError):
+    """The frame was not answered in time."""
+
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(f"no answer within {deadline_s:g} s; raise --deadline, or run with --cut local")
+        self.deadline_s = deadline_s
+
+
+class FrameCancelled(EdgeError):
+    """The caller withdrew the frame."""
+
+
+class BadReply(EdgeError):
+    """The worker's answer contradicts itself or its checksum."""
+
+
+class EmbeddedWorkerError(EdgeError):
+    """The worker started for this run did not start, or died."""

@@ -1,0 +1,67 @@
+"""Runs segments on the device and times them.
+
+The engine is owned by whoever owns the runner: one thread at a time. Building a segment is never part of its time;
+waiting for an emulated slower device always is (see ``edge.clock``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge.clock import DeviceClock
+from partitioner import preprocess
+from partitioner.errors import InputError
+from partitioner.plan import SOURCE, Segment
+from partitioner.runtimes import Array, Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a segment gave, and the device's time for it."""
+
+    outputs: dict[str, Array]
+    compute_s: float
+    preprocess_s: float
+
+
+class Runner:
+    """Segments of one bundle on this device."""
+
+    def __init__(self, engine: Engine, *, record: Mapping[str, object] | None, clock: DeviceClock) -> None:
+        self.engine = engine
+        self._record = record
+        self._clock = clock
+
+    def preprocess(self, source: Array) -> tuple[dict[str, Array], float]:
+        """Model inputs made from original input bytes, and the time that took.
+
+        Raises:
+            InputError: the model takes tensors, or the bytes are no input of it.
+        """
+        if self._record is None:
+            raise InputError("this model has no preprocess record: give it tensors (.npy, .npz), not a file to decode")
+        with self._clock.step() as step:
+            tensors = preprocess.apply(dict(self._record), source)
+        return tensors, step.seconds
+
+    def run(self, segment: Segment, tensors: Mapping[str, Array]) -> Ran:
+        """Run a segment once; one that only passes its inputs on costs nothing.
+
+        Raises:
+            InputError: a tensor is missing or does not fit.
+            SegmentError: the segment does not fit the model, or its run failed.
+        """
+        preprocess_s = 0.0
+        if segment.preprocess:
+            tensors, preprocess_s = self.preprocess(tensors[SOURCE])
+        if segment.is_identity:
+            return Ran(outputs={name: tensors[name] for name in segment.outputs}, compute_s=0.0, preprocess_s=0.0)
+        runnable = self.engine.segment(segment)
+        with self._clock.step() as step:
+            outputs = runnable(tensors)
+        return Ran(outputs=outputs, compute_s=step.seconds, preprocess_s=preprocess_s)
+
+    def pin(self, segments: Sequence[Segment]) -> int:
+        """Drop the weights that these segments do not read; returns the bytes held afterwards."""
+        return self.engine.pin([segment for segment in segments if not segment.is_identity])
