@@ -1,15 +1,17 @@
 """Sizes that may be symbolic: integers, or expressions such as ``"2*t + 1"`` over named symbols.
 
-The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * // % **``, integers, names, and calls of
-``Max Min Mod FloorDiv CleanDiv CeilDiv``. Expressions come from files, so they are read by the parser below and never evaluated as
+The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * / // % **``, integers, names, and calls
+of a few functions (``Max Min Mod FloorDiv floor ceiling``...). Expressions come from files, so they are read by the parser below and never evaluated as
 code.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 from partitioner.errors import BundleError
@@ -17,14 +19,17 @@ from partitioner.errors import BundleError
 Dim = int | str
 Binding = Mapping[str, int]
 
-_BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
+_Number = int | Fraction
+
+_BINARY: dict[type[ast.operator], Callable[[_Number, _Number], _Number]] = {
+    ast.Div: lambda a, b: Fraction(a) / Fraction(b),
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_CALLS: dict[str, Callable[..., int]] = {
+_CALLS: dict[str, Callable[..., _Number]] = {
     "Max": max,
     "Min": min,
     "Mod": operator.mod,
@@ -32,7 +37,10 @@ _CALLS: dict[str, Callable[..., int]] = {
     "FloorDiv": operator.floordiv,
     "CleanDiv": operator.floordiv,
     "CeilDiv": lambda a, b: -(-a // b),
-    "IntTrueDiv": operator.floordiv,
+    "IntTrueDiv": lambda a, b: Fraction(a) / Fraction(b),
+    "floor": math.floor,
+    "ceiling": math.ceil,
+    "Abs": abs,
 }
 _MAX_LENGTH = 2000
 _MAX_EXPONENT = 16
@@ -46,7 +54,12 @@ def evaluate(dim: Dim, binding: Binding) -> int:
     """
     if isinstance(dim, int):
         return dim
-    return _evaluate(_parse(dim), binding, dim)
+    size = _evaluate(_parse(dim), binding, dim)
+    if isinstance(size, Fraction):
+        if size.denominator != 1:
+            raise BundleError(f"size {dim!r} is {size}, which is not a whole number")
+        return size.numerator
+    return size
 
 
 def shape_of(shape: Sequence[Dim], binding: Binding) -> tuple[int, ...]:
@@ -59,9 +72,7 @@ def symbols_of(dim: Dim) -> frozenset[str]:
     if isinstance(dim, int):
         return frozenset()
     calls = {id(node.func) for node in ast.walk(_parse(dim)) if isinstance(node, ast.Call)}
-    return frozenset(
-        node.id for node in ast.walk(_parse(dim)) if isinstance(node, ast.Name) and id(node) not in calls
-    )
+    return frozenset(node.id for node in ast.walk(_parse(dim)) if isinstance(node, ast.Name) and id(node) not in calls)
 
 
 def product(shape: Sequence[Dim]) -> Dim:
@@ -88,7 +99,7 @@ def _parse(text: str) -> ast.expr:
         raise BundleError(f"size expression {text!r} cannot be read") from error
 
 
-def _evaluate(node: ast.expr, binding: Binding, text: str) -> int:
+def _evaluate(node: ast.expr, binding: Binding, text: str) -> _Number:
     match node:
         case ast.Constant(value=bool()):
             pass
@@ -100,8 +111,10 @@ def _evaluate(node: ast.expr, binding: Binding, text: str) -> int:
             raise BundleError(f"size {text!r} needs a value for {name!r}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, binding, text)
-        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))) if 0 <= exponent <= _MAX_EXPONENT:
-            return int(_evaluate(left, binding, text) ** exponent)
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))) if (
+            0 <= exponent <= _MAX_EXPONENT
+        ):
+            return _evaluate(left, binding, text) ** exponent
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _apply(_BINARY[type(op)], [_evaluate(left, binding, text), _evaluate(right, binding, text)], text)
         case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in _CALLS:
@@ -109,8 +122,52 @@ def _evaluate(node: ast.expr, binding: Binding, text: str) -> int:
     raise BundleError(f"size expression {text!r} cannot be read")
 
 
-def _apply(function: Callable[..., int], values: list[int], text: str) -> int:
+def _apply(function: Callable[..., _Number], values: list[_Number], text: str) -> _Number:
     try:
         return function(*values)
     except (ZeroDivisionError, TypeError) as error:
         raise BundleError(f"size expression {text!r} has no value: {error}") from error
+
+
+def solve(shapes: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, int]:
+    """The symbols that actual sizes determine.
+
+    Args:
+        shapes: pairs of (stated shape, actual shape) of the same rank.
+
+    A size that is linear in one unknown symbol is solved for it; others are left alone. Nothing is checked here: compare
+    ``shape_of(stated, result)`` with the actual shape afterwards.
+    """
+    binding: dict[str, int] = {}
+    open_dims = [(dim, size) for stated, actual in shapes for dim, size in zip(stated, actual, strict=True)]
+    progress = True
+    while progress:
+        progress = False
+        for dim, size in open_dims:
+            unknown = symbols_of(dim) - binding.keys()
+            if len(unknown) == 1 and (found := _solve_one(dim, size, next(iter(unknown)), binding)) is not None:
+                binding[next(iter(unknown))] = found
+                progress = True
+    return binding
+
+
+def solvable(shapes: Sequence[Sequence[Dim]], example: Binding) -> frozenset[str]:
+    """Names of the symbols that ``solve`` finds from tensors of these shapes."""
+    return frozenset(solve([(shape, shape_of(shape, example)) for shape in shapes]))
+
+
+def _solve_one(dim: Dim, size: int, symbol: str, binding: Binding) -> int | None:
+    if dim == symbol:
+        return size
+    try:
+        at = [evaluate(dim, {**binding, symbol: value}) for value in _PROBES]
+    except BundleError:
+        return None
+    slope = at[1] - at[0]
+    if slope == 0 or any(value != at[0] + slope * probe for value, probe in zip(at, _PROBES, strict=True)):
+        return None
+    quotient, rest = divmod(size - at[0], slope)
+    return quotient if rest == 0 else None
+
+
+_PROBES = (0, 1, 2, 3, 7, 64, 1001)

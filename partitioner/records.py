@@ -129,6 +129,38 @@ class Fields:
             return ()
         return tuple(self._nested(item, f"{self._at(key)}[{index}]", reader) for index, item in enumerate(value))
 
+    def raw(self, key: str) -> object:
+        """Whatever is there, null where nothing is; the reader checks it."""
+        return self._values.get(key)
+
+    def raw_object(self, key: str) -> dict[str, object]:
+        """An object of anything; a key that is missing is an empty one."""
+        value = self._values.get(key, {})
+        if isinstance(value, dict):
+            return value
+        self._wrong(key, value, "an object")
+        return {}
+
+    def items(self, key: str) -> tuple[object, ...]:
+        """A list of anything."""
+        value = self._get(key)
+        if isinstance(value, list):
+            return tuple(value)
+        self._wrong(key, value, "a list")
+        return ()
+
+    def integer(self, key: str) -> int:
+        """A whole number of either sign that fits 64 bits."""
+        value = self._get(key)
+        if _is_whole(value, -(2**63)):
+            return value
+        self._wrong(key, value, "a whole number")
+        return 0
+
+    def nested(self, key: str, value: object, reader: Callable[[Fields], T]) -> T:
+        """A value at hand, read as an object under this key's path."""
+        return self._nested(value, self._at(key), reader)
+
     def _nested(self, value: object, path: str, reader: Callable[[Fields], T]) -> T:
         if not isinstance(value, dict):
             self._faults.append(f"{path} is {_shown(value)}, not an object")
