@@ -1,0 +1,1 @@
+"""Made by ``python -m protos.build`` from the ``.proto`` files; do not edit."""
