@@ -1,4 +1,4 @@
-"""How commands print: numbers for people, tables, progress, JSON for machines.
+"""How commands print: tables, progress, JSON for machines; ``partitioner.units`` writes the quantities.
 
 stdout is the answer. rich draws tables and progress bars on a terminal only: importing it costs as much as planning,
 and a pipe wants plain text.
@@ -79,32 +79,3 @@ def progress(label: str, *, total: float, stream: TextIO | None = None) -> Itera
     with Progress(*columns, console=Console(file=stream or sys.stderr), transient=True) as bar:
         task = bar.add_task(label, total=total, now="")
         yield lambda amount, what_now: bar.update(task, advance=amount, now=what_now)
-
-
-def ms(seconds: float) -> str:
-    """A time in milliseconds, three significant digits or whole: ``0.482 ms``, ``12.3 ms``, ``1234 ms``."""
-    return f"{digits(seconds * 1e3)} ms"
-
-
-def size(nbytes: float) -> str:
-    """A size with a decimal unit: ``512 B``, ``80.3 kB``, ``1.20 MB``."""
-    if abs(nbytes) < 1000:
-        return f"{nbytes:.0f} B"
-    for unit, scale in (("kB", 1e3), ("MB", 1e6)):
-        if abs(nbytes) < 999.5 * scale:
-            return f"{digits(nbytes / scale)} {unit}"
-    return f"{digits(nbytes / 1e9)} GB"
-
-
-def mbit(bytes_per_s: float) -> str:
-    """A rate in Mbit/s."""
-    return f"{digits(bytes_per_s * 8e-6)} Mbit/s"
-
-
-def digits(value: float) -> str:
-    """Three significant digits, or all digits before the point where there are more."""
-    if value == 0:
-        return "0"
-    magnitude = abs(value)
-    places = 3 if magnitude < 1 else 2 if magnitude < 9.995 else 1 if magnitude < 99.95 else 0
-    return f"{value:.{places}f}"
