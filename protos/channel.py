@@ -1,13 +1,13 @@
 """Channels: the options of both ends, dialling, and typed stubs and handlers of service ``cleft.v1.Worker``.
 
-Our heartbeats decide who is alive, never gRPC's clocks: with its own 2 s limits a healthy 1.1 Mbit/s link carrying 3 MiB
-was killed. HTTP/2 pings run as a slow second line, and the server tolerates them (a default server ends a stream that is
-pinged too often). Every message is bounded on both ends, and gRPC's compression stays off (135 ms per MB).
+Our heartbeats decide who is alive, never gRPC's clocks: with its own 2 s limits a healthy 1.1 Mbit/s link carrying
+3 MiB was killed. HTTP/2 pings run as a slow second line, and the server tolerates them (a default server ends a stream
+that is pinged too often). Every message is bounded on both ends, and gRPC's compression stays off (135 ms per MB).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import grpc
@@ -134,9 +134,9 @@ class WorkerService(Protocol):
     """What a server implements with ``grpc.aio``. A request that cannot be read arrives as None."""
 
     def session(
-        self, messages: AsyncIterator[ToWorker | None], context: grpc.aio.ServicerContext[ToWorker, ToEdge]
-    ) -> AsyncIterator[ToEdge]:
-        """One session."""
+        self, messages: AsyncIterable[ToWorker | None], context: grpc.aio.ServicerContext[ToWorker, ToEdge]
+    ) -> Awaitable[None]:
+        """One session; writes its replies to ``context``."""
 
     def status(
         self, request: StatusRequest | None, context: grpc.aio.ServicerContext[StatusRequest, StatusReply]

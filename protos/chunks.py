@@ -4,9 +4,9 @@ A chunk is what the link carries in 0.1 s, from 4 KiB to 256 KiB, so that heartb
 payload. Bytes sent and not acknowledged stay under twice the bandwidth-delay product, a quarter second of the link, or
 two chunks, whichever is most: enough to keep the link full, little enough that a cancelled frame stops early.
 
-The rate is a maximum over recent deliveries, each measured from the state of acknowledgements when a chunk left to that
-when it was acknowledged (Cardwell et al., "BBR", ACM Queue 2016), so that a pause between frames is not taken for a slow
-link.
+The rate is a maximum over recent deliveries, each measured from the state of acknowledgements when a chunk left to
+that when it was acknowledged (Cardwell et al., "BBR", ACM Queue 2016), so that a pause between frames is not taken for
+a slow link.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def pack(
     return headers, buffers, payload_bytes
 
 
-def check_headers(headers: Sequence[TensorHeader], payload_bytes: int, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Refuse headers that contradict themselves, each other or the limits; allocates nothing.
+def check_headers(headers: Sequence[TensorHeader], payload_bytes: int, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Refuse headers that contradict themselves, each other or the limits; returns the frame's unpacked size in bytes.
 
     Raises:
         InvalidMessage: a contradiction.
@@ -102,6 +102,7 @@ def check_headers(headers: Sequence[TensorHeader], payload_bytes: int, limits: L
         if unpacked_bytes > limits.max_frame_bytes:
             raise TooLarge(f"the frame unpacks to over {limits.max_frame_bytes} bytes")
     _check_tiling(headers, payload_bytes)
+    return unpacked_bytes
 
 
 def unpack(headers: Sequence[TensorHeader], payload: Buffer, *, limits: Limits = DEFAULT_LIMITS) -> dict[str, Array]:
