@@ -17,16 +17,16 @@ from partitioner.units import ms, size
 CHOSEN = "chosen"
 
 _REASONS = {
-    "head_s": "computes {more} longer on the device",
-    "encode_s": "encodes {more} longer",
-    "up_s": "sends {up} more",
-    "rtt_s": "waits {more} for a round trip",
-    "queue_s": "waits {more} in the worker's queue",
-    "decode_s": "decodes {more} longer in the cloud",
-    "tail_s": "computes {more} longer in the cloud",
-    "encode_reply_s": "encodes the reply {more} longer",
-    "down_s": "brings {down} more back",
-    "decode_reply_s": "decodes the reply {more} longer",
+    "head_s": "computes {amount}{longer} on the device",
+    "encode_s": "encodes {amount}{longer}",
+    "up_s": "sends {amount}{more}",
+    "rtt_s": "waits {amount}{longer} for a round trip",
+    "queue_s": "waits {amount}{longer} for the worker",
+    "decode_s": "decodes {amount}{longer} in the cloud",
+    "tail_s": "computes {amount}{longer} in the cloud",
+    "encode_reply_s": "encodes its reply {amount}{longer}",
+    "down_s": "brings {amount}{more} back",
+    "decode_reply_s": "decodes its reply {amount}{longer}",
 }
 
 
@@ -115,11 +115,14 @@ def reason(loser: tuple[Candidate, Breakdown], *, chosen: tuple[Candidate, Break
     )
     if lost_s == 0:
         return f"+0 ms: equal to {winner.cut} ({winner.codec}), which leaves the device idle longer or sends no more"
+    is_compared = getattr(best, term) > 0
+    name = f"{winner.cut} ({winner.codec})" if winner.cut == candidate.cut else winner.cut
+    moved_bytes = {"up_s": candidate.up_bytes - winner.up_bytes, "down_s": candidate.down_bytes - winner.down_bytes}
     phrase = _REASONS[term].format(
-        more=ms(more_s),
-        up=size(candidate.up_bytes - winner.up_bytes),
-        down=size(candidate.down_bytes - winner.down_bytes),
+        amount=size(moved_bytes[term]) if term in moved_bytes else ms(more_s),
+        longer=" longer" if is_compared else "",
+        more=" more" if is_compared else "",
     )
-    than = f"{winner.cut} ({winner.codec})" if winner.cut == candidate.cut else winner.cut
-    share = f" (+{ms(more_s)})" if term in ("up_s", "down_s") else ""
-    return f"+{ms(lost_s)}: {phrase} than {than}{share}"
+    than = f" than {name}" if is_compared else ""
+    share = f" (+{ms(more_s)})" if term in moved_bytes else ""
+    return f"+{ms(lost_s)}: {phrase}{than}{share}"
