@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from partitioner.link import Link
+
 RTT_PROBES = 9
 RTT_SHARE = 0.15
 FIRST_TRAIN_BYTES = 4 * 1024
@@ -51,27 +53,13 @@ class Goodput:
 
     bytes_per_s: float
     spread: float
-    sent_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """What one measurement found, and how sure it is."""
-
-    rtt_s: float
-    rtt_spread: float
-    up: Goodput
-    down: Goodput
-    took_s: float
 
 
 class LinkSilent(Exception):
     """No echo came back in time."""
 
 
-def measure(
-    prober: Prober, *, now: Callable[[], float], budget_s: float, max_bytes: int, max_probe_bytes: int
-) -> Measurement:
+def measure(prober: Prober, *, now: Callable[[], float], budget_s: float, max_bytes: int, max_probe_bytes: int) -> Link:
     """Measure round trip, then up, then down, in about ``budget_s`` seconds and at most ``max_bytes`` each way.
 
     Raises:
@@ -81,10 +69,27 @@ def measure(
     rtts = _round_trips(prober, now=now, until_s=start_s + RTT_SHARE * budget_s)
     rtt_s = statistics.median(rtts)
     half_s = (start_s + budget_s - now()) / 2
-    bounds = {"rtt_s": rtt_s, "max_bytes": max_bytes, "max_probe_bytes": max_probe_bytes}
-    up = _goodput(prober, now=now, until_s=now() + half_s, is_up=True, **bounds)
-    down = _goodput(prober, now=now, until_s=now() + half_s, is_up=False, **bounds)
-    return Measurement(rtt_s=rtt_s, rtt_spread=_spread(rtts), up=up, down=down, took_s=now() - start_s)
+    both = [
+        _goodput(
+            prober,
+            now=now,
+            until_s=now() + half_s,
+            is_up=is_up,
+            rtt_s=rtt_s,
+            max_bytes=max_bytes,
+            max_probe_bytes=max_probe_bytes,
+        )
+        for is_up in (True, False)
+    ]
+    return Link(
+        name="measured",
+        up_bytes_per_s=both[0].bytes_per_s,
+        down_bytes_per_s=both[1].bytes_per_s,
+        rtt_s=rtt_s,
+        up_spread=both[0].spread,
+        down_spread=both[1].spread,
+        rtt_spread=_spread(rtts),
+    )
 
 
 def _round_trips(prober: Prober, *, now: Callable[[], float], until_s: float) -> list[float]:
@@ -116,7 +121,7 @@ def _goodput(
         fits_bytes = min(int(left_s * FILL * rate), max_bytes - sent_bytes, TRAIN_PROBES * max_probe_bytes)
         next_bytes = min(GROWTH * train_bytes, fits_bytes)
         if next_bytes < 2 * train_bytes:
-            return Goodput(bytes_per_s=rate, spread=_train_spread(echoes, is_up=is_up), sent_bytes=sent_bytes)
+            return Goodput(bytes_per_s=rate, spread=_train_spread(echoes, is_up=is_up))
         train_bytes = next_bytes
 
 

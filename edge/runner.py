@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge.clock import DeviceClock
 from partitioner import preprocess
 from partitioner.errors import InputError
@@ -41,9 +43,11 @@ class Runner:
         """
         if self._record is None:
             raise InputError("this model has no preprocess record: give it tensors (.npy, .npz), not a file to decode")
+        if source.dtype != np.uint8:
+            raise InputError(f"original input is bytes or 8-bit pixels, not {source.dtype}")
         with self._clock.step() as step:
-            tensors = preprocess.apply(dict(self._record), source)
-        return tensors, step.seconds
+            tensors = preprocess.apply(dict(self._record), source.astype(np.uint8, copy=False))
+        return dict(tensors), step.seconds
 
     def run(self, segment: Segment, tensors: Mapping[str, Array]) -> Ran:
         """Run a segment once; one that only passes its inputs on costs nothing.

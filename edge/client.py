@@ -1,0 +1,381 @@
+"""One session with one worker: frames up, answers down, questions asked and answered.
+
+Encoding and decoding run on the callers' threads, so the stream's reader is always free to acknowledge. The first
+error that ends the session is given to everything in flight. Nothing is sent twice here: inference is stateless, so
+``edge.session`` sends a frame again on a new session.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from edge import linkmeter
+from edge.clock import DeviceClock
+from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
+from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, WorkerLost, WorkerRefused
+from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, info_of, plan_message, status_of
+from edge.reach import diagnose, refusal, split_target
+from edge.stream import Stream
+from partitioner.link import Link
+from partitioner.plan import Plan
+from partitioner.runtimes import Array
+from protos import channel, codecs, status
+from protos import messages as pb
+from protos import tensors as packing
+from protos.errors import WireError
+
+_PROBE_BYTES = 256 * 1024
+_MEASURE_MAX_BYTES = 8 * 1024 * 1024
+
+
+class Client:
+    """A session with one worker. Thread-safe; close it, or use it as a context manager."""
+
+    def __init__(self, target: str, *, timeouts: Timeouts, limits: Limits, clock: DeviceClock) -> None:
+        """Not connected yet: ``dial`` makes a client that is."""
+        self.target = target
+        self.info: WorkerInfo | None = None
+        self.drain_reason: str | None = None
+        self._timeouts = timeouts
+        self._limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._frames: dict[int, Frame] = {}
+        self._proposals: dict[str, Waiting] = {}
+        self._probes: dict[int, Waiting] = {}
+        self._welcome = Waiting()
+        self._slots = threading.BoundedSemaphore(limits.frames_in_flight)
+        self._channel = channel.dial(target)
+        self._stub = channel.WorkerStub(self._channel, target=target)
+        self._stream = Stream(
+            self._stub.session, target=target, on_message=self._handle, on_end=self._fail_all, explain=self._explain
+        )
+
+    @classmethod
+    def dial(
+        cls, target: str, *, timeouts: Timeouts = TIMEOUTS, limits: Limits = LIMITS, clock: DeviceClock | None = None
+    ) -> Client:
+        """Open a session with the worker at ``host:port``.
+
+        Raises:
+            UsageError: the address makes no sense.
+            WorkerUnreachable: nobody answers there; ``NotAWorker`` where somebody else does.
+            WorkerRefused: the worker speaks another version, or takes no sessions.
+        """
+        split_target(target)
+        client = cls(target, timeouts=timeouts, limits=limits, clock=clock or DeviceClock())
+        try:
+            client._greet()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    @property
+    def failure(self) -> EdgeError | None:
+        """What ended the session, once it has ended."""
+        return self._stream.failure
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Payload bytes sent and not yet acknowledged."""
+        return self._stream.outbox.unacked_bytes
+
+    def propose(self, plan: Plan) -> float:
+        """Have the worker make a plan ready; returns its time for that in seconds. Free when it is ready already.
+
+        Raises:
+            WorkerRefused: it cannot serve the plan.
+            WorkerLost: the session ended first.
+            DeadlineExceeded: it took too long.
+        """
+        plan_id = plan.plan_id
+        with self._lock:
+            waiting = self._proposals.get(plan_id)
+            is_asked = waiting is not None
+            if waiting is None:
+                waiting = self._proposals[plan_id] = Waiting()
+        if not is_asked:
+            self._stream.put(pb.ToWorker(propose=pb.Propose(plan_id=plan_id, plan=plan_message(plan))))
+        if not waiting.wait(self._timeouts.propose_s):
+            raise DeadlineExceeded(self._timeouts.propose_s)
+        return waiting.value
+
+    def submit(
+        self,
+        plan_id: str,
+        stage: int,
+        tensors: Mapping[str, Array],
+        chosen: Mapping[str, str],
+        *,
+        deadline_s: float | None = None,
+    ) -> Frame:
+        """Encode tensors with their chosen codecs and queue them for a stage of a plan that is ready.
+
+        The arrays must not change until the frame is answered. Waits while ``Limits.frames_in_flight`` are under way.
+
+        Raises:
+            DeadlineExceeded: no slot came free in time.
+            WorkerRefused: the frame is larger than the worker takes.
+            WorkerLost: the session has ended.
+        """
+        deadline_s = self._timeouts.frame_s if deadline_s is None else deadline_s
+        expires_s = time.monotonic() + deadline_s
+        with self._clock.step() as step:
+            headers, payload, payload_bytes = packing.pack(tensors, chosen)
+        taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
+        if payload_bytes > taken_bytes:
+            raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")
+        if not self._slots.acquire(timeout=max(0.0, expires_s - time.monotonic())):
+            raise DeadlineExceeded(deadline_s)
+        frame = Frame(
+            frame_id=next(self._ids),
+            deadline_s=deadline_s,
+            expires_s=expires_s,
+            encode_s=step.seconds,
+            up_bytes=payload_bytes,
+            clock=self._clock,
+            withdraw=self._withdraw,
+        )
+        run = pb.Run(
+            frame_id=frame.frame_id,
+            plan_id=plan_id,
+            stage=stage,
+            deadline_left_s=max(0.001, expires_s - time.monotonic()),
+            tensors=headers,
+            payload_bytes=payload_bytes,
+        )
+        with self._lock:
+            if self._stream.failure is not None:
+                self._slots.release()
+                raise self._stream.failure
+            self._frames[frame.frame_id] = frame
+        self._stream.outbox.put_frame(frame.frame_id, pb.ToWorker(run=run), payload)
+        return frame
+
+    def run(
+        self,
+        plan_id: str,
+        stage: int,
+        tensors: Mapping[str, Array],
+        chosen: Mapping[str, str],
+        *,
+        deadline_s: float | None = None,
+    ) -> Reply:
+        """``submit``, and wait for the answer."""
+        return self.submit(plan_id, stage, tensors, chosen, deadline_s=deadline_s).result()
+
+    def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], linkmeter.Echo | None]:
+        """Send one probe; the result waits for its echo."""
+        probe_id, waiting = next(self._ids), Waiting()
+        with self._lock:
+            self._probes[probe_id] = waiting
+        message = pb.Probe(probe_id=probe_id, data=bytes(up_bytes), reply_bytes=reply_bytes)
+        sent_s = time.monotonic()
+        self._stream.put(pb.ToWorker(probe=message))
+
+        def wait(timeout_s: float) -> linkmeter.Echo | None:
+            if not waiting.wait(timeout_s):
+                return None
+            return linkmeter.Echo(
+                sent_s=sent_s, arrived_s=waiting.done_s, up_bytes=up_bytes, down_bytes=int(waiting.value)
+            )
+
+        return wait
+
+    def measure_link(self, *, budget_s: float = 2.0) -> Link:
+        """Measure round trip and goodput each way, in about ``budget_s`` seconds and at most 8 MiB each way.
+
+        Raises:
+            WorkerLost: the session ended, or echoes stayed away.
+        """
+        try:
+            return linkmeter.measure(
+                self,
+                now=time.monotonic,
+                budget_s=budget_s,
+                max_bytes=_MEASURE_MAX_BYTES,
+                max_probe_bytes=_PROBE_BYTES,
+            )
+        except linkmeter.LinkSilent as error:
+            raise WorkerLost(self.target, reason=str(error)) from error
+
+    def status(self) -> WorkerStatus:
+        """What the worker serves and how it is doing.
+
+        Raises:
+            WorkerRefused, WorkerLost: it does not tell.
+        """
+        try:
+            return status_of(self._stub.status(timeout_s=self._timeouts.rpc_s))
+        except WireError as error:
+            raise self._refusal(error) from error
+
+    def fetch_profile(
+        self,
+        digest: str,
+        *,
+        budget_s: float = 0.0,
+        binding: Mapping[str, int] | None = None,
+        is_fresh: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> str:
+        """The worker's own profile of a model as JSON text, measured there on first use.
+
+        Raises:
+            WorkerRefused: it has no such model.
+            WorkerLost: the call broke off.
+            BadReply: the document is longer than ``Limits.document_bytes``, or is no text.
+        """
+        request = pb.ProfileRequest(model_digest=digest, budget_s=budget_s, binding=dict(binding or {}), fresh=is_fresh)
+        document = bytearray()
+        try:
+            for update in self._stub.profile(request, timeout_s=self._timeouts.profile_s):
+                if update.WhichOneof("body") == "progress" and on_progress is not None:
+                    on_progress(min(1.0, max(0.0, update.progress)))
+                document += update.document
+                if len(document) > self._limits.document_bytes:
+                    raise BadReply(f"the worker's profile is longer than {self._limits.document_bytes} bytes")
+            return document.decode()
+        except WireError as error:
+            raise self._refusal(error) from error
+        except UnicodeDecodeError as error:
+            raise BadReply("the worker's profile is no UTF-8 text") from error
+
+    def close(self) -> None:
+        """End the session in good order; frames in flight are withdrawn. Safe to call twice."""
+        self._stream.close(FrameCancelled("the session was closed"), wait_s=self._timeouts.close_s)
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _greet(self) -> None:
+        hello = pb.Hello(
+            protocol_version=pb.PROTOCOL_VERSION,
+            session_id=uuid.uuid4().hex,
+            client=f"cleft-edge {importlib.metadata.version('cleft')}",
+            codecs=codecs.CODECS,
+        )
+        self._stream.put(pb.ToWorker(hello=hello))
+        self._stream.start()
+        if not self._welcome.wait(self._timeouts.dial_s):
+            raise diagnose(self.target, silent_s=self._timeouts.dial_s)
+        assert self.info is not None
+        self._stream.watch(self.info.liveness_s)
+
+    def _handle(self, message: pb.ToEdge) -> None:
+        """One message of the worker's; runs on the reader."""
+        match message.WhichOneof("body"):
+            case "chunk":
+                self._take_chunk(message.chunk)
+            case "ack":
+                self._stream.outbox.acked(message.ack.frame_id, message.ack.received_bytes)
+            case "result":
+                self._take_result(message.result)
+            case "failed":
+                self._take_failure(message.failed)
+            case "ready":
+                self._answer(self._proposals.get(message.ready.plan_id), message.ready.prepare_s)
+            case "probe":
+                with self._lock:
+                    waiting = self._probes.pop(message.probe.probe_id, None)
+                self._answer(waiting, len(message.probe.data))
+            case "welcome" if self.info is None:
+                self.info = info_of(message.welcome, liveness_s=self._timeouts.liveness_s)
+                self._welcome.finish()
+            case "drain":
+                self.drain_reason = status.one_line(message.drain.reason)
+
+    def _take_result(self, result: pb.Result) -> None:
+        frame = self._frames.get(result.frame_id)
+        if frame is None:
+            return
+        self._stream.outbox.drop(frame.frame_id)
+        try:
+            is_complete = frame.begin(result, max_bytes=self._limits.reply_bytes)
+        except WireError as error:
+            self._withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"))
+        else:
+            if is_complete:
+                self._settle(frame)
+
+    def _take_chunk(self, chunk: pb.Chunk) -> None:
+        frame = self._frames.get(chunk.frame_id)
+        if frame is None:
+            return
+        try:
+            received_bytes, is_complete = frame.extend(chunk.offset_bytes, chunk.data)
+        except WireError as error:
+            self._withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"))
+            return
+        self._stream.outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
+        if is_complete:
+            self._settle(frame)
+
+    def _take_failure(self, failed: pb.Failed) -> None:
+        error = refusal(status.from_failed(failed))
+        if failed.frame_id:
+            frame = self._frames.get(failed.frame_id)
+            if frame is not None:
+                self._stream.outbox.drop(frame.frame_id)
+                self._settle(frame, error)
+            return
+        with self._lock:
+            waiting = self._proposals.pop(failed.plan_id, None)
+        if waiting is not None:
+            waiting.finish(error)
+
+    def _answer(self, waiting: Waiting | None, value: float) -> None:
+        if waiting is not None:
+            waiting.value = value
+            waiting.finish()
+
+    def _settle(self, frame: Frame, error: EdgeError | None = None) -> bool:
+        """Take a frame out of flight and wake its caller; false when that was done already."""
+        with self._lock:
+            if self._frames.pop(frame.frame_id, None) is None:
+                return False
+        frame.finish(error)
+        self._slots.release()
+        return True
+
+    def _withdraw(self, frame: Frame, error: EdgeError) -> None:
+        if self._settle(frame, error):
+            self._stream.outbox.drop(frame.frame_id)
+            self._stream.outbox.put(pb.ToWorker(cancel=pb.Cancel(frame_id=frame.frame_id)))
+
+    def _fail_all(self, error: EdgeError) -> None:
+        """Everything in flight gets the error that ended the session."""
+        with self._lock:
+            frames = list(self._frames.values())
+            waiting = [self._welcome, *self._proposals.values(), *self._probes.values()]
+        for frame in frames:
+            self._settle(frame, error)
+        for each in waiting:
+            each.finish(error)
+
+    def _explain(self, error: WireError | None) -> EdgeError:
+        """Why the stream ended: a worker that had welcomed us is lost, whatever the status says."""
+        if self.info is not None:
+            return WorkerLost(self.target, reason=error.detail if error else "it ended the session")
+        if error is None or error.code in ("UNREACHABLE", "INTERNAL", "CANCELLED"):
+            return diagnose(self.target)
+        return refusal(error)
+
+    def _refusal(self, error: WireError) -> EdgeError:
+        if error.code == "UNREACHABLE":
+            return WorkerLost(self.target, reason=error.detail)
+        return refusal(error)

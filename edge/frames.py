@@ -1,0 +1,285 @@
+"""What is in flight on a session, and what comes back.
+
+A ``Frame`` is filled by the reader's thread and awaited by the caller's; the answer's payload is decoded on the
+caller's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from edge.clock import DeviceClock
+from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled
+from partitioner.plan import Plan
+from partitioner.runtimes import Array
+from protos import messages as pb
+from protos import tensors as packing
+from protos.chunks import Assembler
+from protos.errors import InvalidMessage, WireError
+from protos.status import one_line
+
+_LIVENESS_S = (0.2, 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelServed:
+    """A model that a worker names; ``reason`` says why it is not ready."""
+
+    digest: str
+    name: str
+    is_ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """What a worker said of itself in its welcome."""
+
+    name: str
+    codecs: tuple[str, ...]
+    models: tuple[ModelServed, ...]
+    max_frame_bytes: int
+    liveness_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """How a worker is doing."""
+
+    name: str
+    models: tuple[ModelServed, ...]
+    sessions: int
+    queued_frames: int
+    busy_ratio: float
+    frames_answered: int
+    frames_failed: int
+    uptime_s: float
+    is_draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTimes:
+    """Where the worker's time for one frame went."""
+
+    receive_s: float = 0.0
+    decode_s: float = 0.0
+    queue_s: float = 0.0
+    preprocess_s: float = 0.0
+    compute_s: float = 0.0
+    encode_s: float = 0.0
+
+    @property
+    def busy_s(self) -> float:
+        """From the frame's last byte to the answer's first."""
+        return self.decode_s + self.queue_s + self.preprocess_s + self.compute_s + self.encode_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A frame's answer. ``wire_s`` runs from the first byte sent to the last received, less the worker's own time."""
+
+    tensors: dict[str, Array]
+    worker: WorkerTimes
+    encode_s: float
+    wire_s: float
+    decode_s: float
+    up_bytes: int
+    down_bytes: int
+    queued_frames: int
+    busy_ratio: float
+
+
+class Frame:
+    """One request in flight."""
+
+    def __init__(
+        self,
+        *,
+        frame_id: int,
+        deadline_s: float,
+        expires_s: float,
+        encode_s: float,
+        up_bytes: int,
+        clock: DeviceClock,
+        withdraw: Callable[[Frame, EdgeError], None],
+    ) -> None:
+        self.frame_id = frame_id
+        self.deadline_s = deadline_s
+        self.expires_s = expires_s
+        self.up_bytes = up_bytes
+        self.sent_s = time.monotonic()
+        self._encode_s = encode_s
+        self._clock = clock
+        self._withdraw = withdraw
+        self._done = threading.Event()
+        self._done_s = 0.0
+        self._error: EdgeError | None = None
+        self._header: pb.Result | None = None
+        self._assembler: Assembler | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer or an error is there."""
+        return self._done.is_set()
+
+    def result(self) -> Reply:
+        """Wait for the answer and decode it on this thread.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+            WorkerRefused: the worker refused the frame.
+            WorkerLost: the session ended first.
+            BadReply: the answer contradicts itself.
+            FrameCancelled: the frame was withdrawn.
+        """
+        if not self._done.wait(max(0.0, self.expires_s - time.monotonic())):
+            self._withdraw(self, DeadlineExceeded(self.deadline_s))
+            self._done.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._header is not None
+        assert self._assembler is not None
+        try:
+            with self._clock.step() as step:
+                tensors = packing.unpack(self._header.tensors, self._assembler.payload)
+        except WireError as error:
+            raise BadReply(f"the worker's answer cannot be read: {error.detail}") from error
+        timings, load = self._header.timings, self._header.load
+        worker = WorkerTimes(
+            receive_s=timings.receive_s,
+            decode_s=timings.decode_s,
+            queue_s=timings.queue_s,
+            preprocess_s=timings.preprocess_s,
+            compute_s=timings.compute_s,
+            encode_s=timings.encode_s,
+        )
+        return Reply(
+            tensors=tensors,
+            worker=worker,
+            encode_s=self._encode_s,
+            wire_s=max(0.0, self._done_s - self.sent_s - worker.busy_s),
+            decode_s=step.seconds,
+            up_bytes=self.up_bytes,
+            down_bytes=self._header.payload_bytes,
+            queued_frames=load.queued_frames,
+            busy_ratio=load.busy_ratio,
+        )
+
+    def cancel(self) -> None:
+        """Withdraw the frame; ``result`` then raises ``FrameCancelled`` unless the answer was there already."""
+        self._withdraw(self, FrameCancelled("the frame was withdrawn"))
+
+    def begin(self, header: pb.Result, *, max_bytes: int) -> bool:
+        """The answer's header came; true when nothing follows it.
+
+        Raises:
+            WireError: the header contradicts itself or is over the limit.
+        """
+        if self._header is not None:
+            raise InvalidMessage("the answer came twice")
+        packing.check_headers(header.tensors, header.payload_bytes, packing.Limits(max_frame_bytes=max_bytes))
+        self._header = header
+        self._assembler = Assembler(header.payload_bytes)
+        return self._assembler.is_complete
+
+    def extend(self, offset_bytes: int, data: bytes) -> tuple[int, bool]:
+        """The next piece of the answer's payload; returns the bytes held and whether that is all.
+
+        Raises:
+            WireError: it does not continue what came before.
+        """
+        if self._assembler is None:
+            raise InvalidMessage("a chunk came before the answer it belongs to")
+        self._assembler.add(offset_bytes, data)
+        return self._assembler.received_bytes, self._assembler.is_complete
+
+    def finish(self, error: EdgeError | None = None) -> None:
+        """Wake the caller, with an error or with the answer."""
+        self._done_s = time.monotonic()
+        self._error = error
+        self._done.set()
+
+
+class Waiting:
+    """One question in flight whose answer is a single message."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._error: EdgeError | None = None
+        self.value = 0.0
+        self.done_s = 0.0
+
+    def finish(self, error: EdgeError | None = None) -> None:
+        """Wake the caller, unless that was done already."""
+        if not self._done.is_set():
+            self.done_s = time.monotonic()
+            self._error = error
+            self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether the answer came in time; raises the error if there was one."""
+        if not self._done.wait(timeout_s):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+
+def models_of(models: Iterable[pb.ModelInfo]) -> tuple[ModelServed, ...]:
+    """The models that a message names."""
+    return tuple(
+        ModelServed(
+            digest=one_line(model.digest),
+            name=one_line(model.name),
+            is_ready=model.ready,
+            reason=one_line(model.reason),
+        )
+        for model in models
+    )
+
+
+def info_of(welcome: pb.Welcome, *, liveness_s: float) -> WorkerInfo:
+    """What a welcome says; an interval that makes no sense is replaced by our own."""
+    is_sensible = _LIVENESS_S[0] <= welcome.liveness_s <= _LIVENESS_S[1]
+    return WorkerInfo(
+        name=one_line(welcome.worker),
+        codecs=tuple(welcome.codecs),
+        models=models_of(welcome.models),
+        max_frame_bytes=welcome.max_frame_bytes,
+        liveness_s=welcome.liveness_s if is_sensible else liveness_s,
+    )
+
+
+def status_of(reply: pb.StatusReply) -> WorkerStatus:
+    """How a worker says it is doing."""
+    return WorkerStatus(
+        name=one_line(reply.worker),
+        models=models_of(reply.models),
+        sessions=reply.sessions,
+        queued_frames=reply.load.queued_frames,
+        busy_ratio=reply.load.busy_ratio,
+        frames_answered=reply.frames_answered,
+        frames_failed=reply.frames_failed,
+        uptime_s=reply.uptime_s,
+        is_draining=reply.draining,
+    )
+
+
+def plan_message(plan: Plan) -> pb.Plan:
+    """A plan as it travels."""
+    return pb.Plan(
+        model_digest=plan.model_digest,
+        stages=[
+            pb.Stage(
+                place=pb.PLACE_EDGE if stage.place == "edge" else pb.PLACE_CLOUD,
+                segment=pb.Segment(
+                    inputs=stage.segment.inputs, outputs=stage.segment.outputs, preprocess=stage.segment.preprocess
+                ),
+                codecs=dict(stage.codecs),
+            )
+            for stage in plan.stages
+        ],
+    )

@@ -1,0 +1,93 @@
+"""What waits to go out: control messages first, then the chunks of frames in the order they were given.
+
+Heartbeats, cancels and acknowledgements never wait behind payload: payload is cut into chunks when the stream is
+ready for the next message, and only while the unacknowledged bytes stay within the pacer's window. One thread drains
+the box by iterating over it; any thread may fill it. The remaining chunks of a frame that is over are never made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from protos.chunks import Cursor, Pacer
+from protos.tensors import Buffer
+
+M = TypeVar("M")
+
+
+class Outbox(Generic[M]):
+    """Messages waiting to go out, drained by one thread."""
+
+    def __init__(self, pacer: Pacer, *, now: Callable[[], float], make_chunk: Callable[[int, int, bytes], M]) -> None:
+        self._pacer = pacer
+        self._now = now
+        self._make_chunk = make_chunk
+        self._ready = threading.Condition()
+        self._control: deque[M] = deque()
+        self._payloads: dict[int, Cursor] = {}
+        self._is_closed = False
+        self.last_sent_s = now()
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Payload bytes sent and not yet acknowledged."""
+        return self._pacer.unacked_bytes
+
+    def put(self, message: M) -> None:
+        """Queue a control message; it goes before any payload."""
+        with self._ready:
+            self._control.append(message)
+            self._ready.notify()
+
+    def put_frame(self, frame_id: int, announcement: M, payload: Sequence[Buffer]) -> None:
+        """Queue a frame: its announcement at once, its payload in paced chunks. Buffers must not change until acked."""
+        cursor = Cursor(payload)
+        with self._ready:
+            self._control.append(announcement)
+            if cursor.left_bytes:
+                self._payloads[frame_id] = cursor
+            self._ready.notify()
+
+    def acked(self, frame_id: int, received_bytes: int) -> None:
+        """The peer holds the first ``received_bytes`` of the frame; one of anything else changes nothing."""
+        with self._ready:
+            self._pacer.acked(frame_id, received_bytes, self._now())
+            self._ready.notify()
+
+    def drop(self, frame_id: int) -> None:
+        """The frame is over: send nothing more of it, and stop counting what is under way."""
+        with self._ready:
+            self._payloads.pop(frame_id, None)
+            self._pacer.forget(frame_id)
+            self._ready.notify()
+
+    def close(self) -> None:
+        """End the iteration; nothing further is sent."""
+        with self._ready:
+            self._is_closed = True
+            self._control.clear()
+            self._payloads.clear()
+            self._ready.notify_all()
+
+    def __iter__(self) -> Iterator[M]:
+        while True:
+            with self._ready:
+                while not (self._is_closed or self._control or (self._payloads and self._pacer.room_bytes())):
+                    self._ready.wait()
+                if self._is_closed:
+                    return
+                message = self._control.popleft() if self._control else self._next_chunk()
+                self.last_sent_s = self._now()
+            yield message
+
+    def _next_chunk(self) -> M:
+        frame_id, cursor = next(iter(self._payloads.items()))
+        offset_bytes = cursor.offset_bytes
+        data = cursor.take(self._pacer.room_bytes())
+        self._pacer.sent(frame_id, cursor.offset_bytes, len(data), self._now())
+        if not cursor.left_bytes:
+            del self._payloads[frame_id]
+        return self._make_chunk(frame_id, offset_bytes, data)
