@@ -1,8 +1,8 @@
 """Sizes that may be symbolic: integers, or expressions such as ``"2*t + 1"`` over named symbols.
 
 The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * / // % **``, integers, names, and calls
-of a few functions (``Max Min Mod FloorDiv floor ceiling``...). Expressions come from files, so they are read by the parser below and never evaluated as
-code.
+of a few functions (``Max Min Mod FloorDiv floor ceiling``...). Expressions come from files, so they are read by the
+parser below and never evaluated as code.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def solve(shapes: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, in
     Args:
         shapes: pairs of (stated shape, actual shape) of the same rank.
 
-    A size that is linear in one unknown symbol is solved for it; others are left alone. Nothing is checked here: compare
-    ``shape_of(stated, result)`` with the actual shape afterwards.
+    A size that is linear in one unknown symbol is solved for it; others are left alone. Nothing is checked here:
+    compare ``shape_of(stated, result)`` with the actual shape afterwards.
     """
     binding: dict[str, int] = {}
     open_dims = [(dim, size) for stated, actual in shapes for dim, size in zip(stated, actual, strict=True)]

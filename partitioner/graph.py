@@ -1,11 +1,12 @@
 """The operator graph of one model, as data: torch-free, immutable, in topological order.
 
-Nodes name operators and refer to earlier values by name; there is no code in it. A *layer* is a run of nodes that nobody would
-cut inside. Two kinds of node belong to no layer, because every segment that needs them computes them again: *scalars* (sizes and
-arithmetic on them) and *free* nodes, which depend on weights alone (``arange``, a normalised weight). What they cost is little,
-and sending them would cost more.
+Nodes name operators and refer to earlier values by name; there is no code in it. A *layer* is a run of nodes that
+nobody would cut inside. Two kinds of node belong to no layer, because every segment that needs them computes them
+again: *scalars* (sizes and arithmetic on them) and *free* nodes, which depend on weights alone (``arange``, a
+normalised weight). What they cost is little, and sending them would cost more.
 
-A view shares its base's storage: of several views of one tensor it is the base that crosses, and the views are made again.
+A view shares its base's storage: of several views of one tensor it is the base that crosses, and the views are made
+again.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ Arg = None | bool | int | float | str | Ref | Special | Branch | tuple["Arg", ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A tensor that flows in the graph. ``dtype`` is numpy's name (``float32``, ``bfloat16``); sizes may be symbolic."""
+    """A tensor that flows in the graph; ``dtype`` is numpy's name (``float32``, ``bfloat16``), sizes may be symbolic."""
 
     name: str
     dtype: str
@@ -129,7 +130,9 @@ class Weight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One operator call. Its result is a tensor (``value``), a number (``expression`` says which size), or a tuple (neither)."""
+    """One operator call. Its result is a tensor (``value``), a number (``expression`` says which size), or a tuple
+    (neither).
+    """
 
     name: str
     op: str
@@ -151,11 +154,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One leaf of what the model returns: a tensor or number by name, or a constant. ``path`` is where (``logits``, ``boxes.0``)."""
+    """One leaf of what the model returns: a tensor or number by name, or a constant. ``path`` is where (``logits``,
+    ``boxes.0``).
+    """
 
     path: str
     name: str | None = None
-    constant: None | bool | int | float | str = None
+    constant: bool | int | float | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +175,8 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A model. Nodes are in an order in which they can run, the nodes of a layer together, the layers in topological order.
+    """A model. Nodes are in an order in which they can run, the nodes of a layer together, the layers in topological
+    order.
 
     ``tree`` rebuilds what the model returns: an index into ``outputs``, or a dict, list or tuple of trees.
     """

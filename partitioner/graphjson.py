@@ -1,8 +1,9 @@
 """``graph.json``: the graph as text, versioned, strict on the way in.
 
-A reader in another language needs nothing but this schema. Arguments are JSON values; what JSON has no word for is an object
-with one key: ``{"ref": name}``, ``{"dtype": "float32"}``, ``{"float": "inf"}``, ``{"branch": {...}}``. A file is trusted for
-nothing: every reference must point backwards, every dtype and size must be known, and all faults are reported at once.
+A reader in another language needs nothing but this schema. Arguments are JSON values; what JSON has no word for is an
+object with one key: ``{"ref": name}``, ``{"dtype": "float32"}``, ``{"float": "inf"}``, ``{"branch": {...}}``. A file is
+trusted for nothing: every reference must point backwards, every dtype and size must be known, and all faults are
+reported at once.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _SPECIAL_KINDS = frozenset(get_args(SpecialKind))
 
 
 def dumps(graph: Graph, *, producer: Mapping[str, str]) -> str:
-    """Canonical text of a graph: the same graph gives the same bytes. ``producer`` names the versions that captured it."""
+    """Canonical text of a graph: the same graph gives the same bytes. ``producer`` names the versions that captured
+    it.
+    """
     record = {
         "schema": SCHEMA,
         "producer": dict(producer),

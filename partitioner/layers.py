@@ -1,8 +1,9 @@
 """From operators to layers: fuse what nobody would cut inside.
 
-Walking in running order, a node joins the layer of one of its producers when a cut between the two could not pay: it is cheap
-(element-wise, a normalisation, a view), it does not grow the tensor, and nothing else wants what lies between them. So
-convolution, batch norm, residual addition and activation become one layer, and a pooling or an upsampling stays its own.
+Walking in running order, a node joins the layer of one of its producers when a cut between the two could not pay: it is
+cheap (element-wise, a normalisation, a view), it does not grow the tensor, and nothing else wants what lies between
+them. So convolution, batch norm, residual addition and activation become one layer, and a pooling or an upsampling
+stays its own.
 
 Layers are then put in a topological order, the earliest first, so that every prefix of them is a cut.
 """
@@ -158,10 +159,13 @@ def _name(layers: Sequence[Sequence[Node]]) -> tuple[Layer, ...]:
     named: list[Layer] = []
     counts: Counter[str] = Counter()
     shared = Counter(_anchor(nodes).module for nodes in layers)
+    containers = {each.rpartition(".")[0] for path in shared for each in _ancestors(path)}
     for nodes in layers:
         anchor = _anchor(nodes)
         op = short_op(anchor.op)
-        base = anchor.module if anchor.module and shared[anchor.module] == 1 else f"{anchor.module}:{op}"
+        base = anchor.module
+        if shared[base] > 1 or base in containers or not base:
+            base = f"{base}:{op}" if base else op
         number = counts[base]
         counts[base] += 1
         ops = [short_op(node.op) for node in nodes if node.op != "getitem" and (node is anchor or node.kind != "view")]
@@ -174,6 +178,11 @@ def _name(layers: Sequence[Sequence[Node]]) -> tuple[Layer, ...]:
             )
         )
     return tuple(named)
+
+
+def _ancestors(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def _anchor(nodes: Sequence[Node]) -> Node:

@@ -1,8 +1,8 @@
 """Plans: printable data that says which segment runs where.
 
-A segment is named by the values that go in and the values that come out; the graph between them follows. A plan is a list
-of stages, each a segment at a place with a codec for every output that leaves it. A cut has two stages; all-local has one;
-all-cloud has an edge stage that passes its inputs on. The digest covers what runs, never what was predicted.
+A segment is named by the values that go in and the values that come out; the graph between them follows. A plan is a
+list of stages, each a segment at a place with a codec for every output that leaves it. A cut has two stages; all-local
+has one; all-cloud has an edge stage that passes its inputs on. The digest covers what runs, never what was predicted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a segment computes, and what must cross a cut: walks over the graph, backwards from what is wanted.
 
-A segment is everything between its inputs and its outputs, so walking back from the outputs until an input is met finds it.
-Sizes never cross: they are solved from the shapes of what does. Where they cannot be (the only tensor that had that size stays
-behind), the tensor whose size is asked for crosses too. Free nodes and views are made again on the side that needs them.
+A segment is everything between its inputs and its outputs, so walking back from the outputs until an input is met finds
+it. Sizes never cross: they are solved from the shapes of what does. Where they cannot be (the only tensor that had that
+size stays behind), the tensor whose size is asked for crosses too. Free nodes and views are made again on the side that
+needs them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from partitioner.plan import Segment
 
 @dataclass(frozen=True, kw_only=True)
 class Subgraph:
-    """A segment's part of the graph: nodes in running order, weights they read, sizes to solve from the inputs' shapes."""
+    """A segment's part of the graph: nodes in running order, weights they read, sizes to solve from the inputs'
+    shapes.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[str, ...]
@@ -142,3 +145,9 @@ def _merge_views(graph: Graph, names: frozenset[str], binding: Binding) -> tuple
         else:
             merged.update(views)
     return frozenset(owners), frozenset(merged)
+
+
+def weight_bytes(graph: Graph, names: Iterable[str]) -> int:
+    """Bytes of the weights of these names; those that share storage count once."""
+    by_key = {graph.weight[name].key: graph.weight[name] for name in names}
+    return sum(weight.value.nbytes({}) for weight in by_key.values())

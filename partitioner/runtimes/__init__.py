@@ -1,7 +1,8 @@
 """The seam behind which segments run: a runtime opens a bundle once and hands out segments.
 
-Arrays at the seam are numpy (``ml_dtypes.bfloat16`` for bfloat16). A segment never writes to an array it was given, and the
-caller must not write to an array it received until the frame is answered: it may share memory with the runtime's own.
+Arrays at the seam are numpy (``ml_dtypes.bfloat16`` for bfloat16). A segment never writes to an array it was given, and
+the caller must not write to an array it received until the frame is answered: it may share memory with the runtime's
+own.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class RunnableSegment(Protocol):
     def weight_bytes(self) -> int:
         """Bytes of weights that this segment reads."""
 
-    def __call__(self, tensors: Mapping[str, Array], *, should_stop: Callable[[], bool] | None = None) -> dict[str, Array]:
+    def __call__(
+        self, tensors: Mapping[str, Array], *, should_stop: Callable[[], bool] | None = None
+    ) -> dict[str, Array]:
         """Run once.
 
         Args:
@@ -77,5 +80,3 @@ class Engine(Protocol):
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every weight that these segments do not read; returns the bytes held afterwards."""
-
-

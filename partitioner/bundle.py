@@ -1,0 +1,281 @@
+"""Bundles: a model captured once, as a directory that either side loads without the model's code.
+
+    bundle.json           the manifest: schema, digest, name, where the weights are from, size and SHA-256 of every file
+    graph.json            the operator graph (``graphjson``)
+    weights.safetensors   parameters, buffers and constants
+    preprocess.json       how an image becomes the model's input, or ``null``
+    labels.json           names of the classes, or ``null``
+
+The digest is the SHA-256 over the SHA-256s of graph, weights and preprocess: two sides with the same digest compute the
+same thing. Every file is checked against the manifest before it is read, so a truncated or altered bundle is refused in
+one line. A bundle is written into a temporary directory and renamed, so a half-written one is never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+from partitioner import graphjson
+from partitioner.errors import BundleError
+from partitioner.graph import Graph
+from partitioner.records import Fields, RecordError, read
+
+SCHEMA = "cleft.bundle/1"
+MANIFEST = "bundle.json"
+GRAPH = "graph.json"
+WEIGHTS = "weights.safetensors"
+PREPROCESS = "preprocess.json"
+LABELS = "labels.json"
+_DIGESTED = (GRAPH, WEIGHTS, PREPROCESS)
+_FILES = (*_DIGESTED, LABELS)
+_MAX_RECORD_CHARS = 16 * 2**20
+_READ_BYTES = 2**20
+
+WeightsOrigin = Literal["trained", "random", "given"]
+"""``given``: the user's module came with them, and nobody told us how they were made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """Size and SHA-256 of one file of a bundle."""
+
+    name: str
+    nbytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What ``bundle.json`` says."""
+
+    digest: str
+    name: str
+    weights: WeightsOrigin
+    notes: tuple[str, ...]
+    files: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """An opened bundle. The weights stay on disk until a runtime asks for them."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open a bundle and check every file against the manifest.
+
+        Raises:
+            BundleError: it is missing, truncated, altered, or of another version.
+        """
+        directory = Path(path)
+        manifest = _read_manifest(directory)
+        for record in manifest.files:
+            _check_file(directory / record.name, record)
+        if _digest(manifest.files) != manifest.digest:
+            raise BundleError(f"{directory}: the digest in {MANIFEST} is not that of its files: pack the model again")
+        return cls(path=directory, manifest=manifest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over graph, weights and preprocess, as 64 hexadecimal digits."""
+        return self.manifest.digest
+
+    @property
+    def name(self) -> str:
+        """What the model is called, for people."""
+        return self.manifest.name
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights are."""
+        return self.path / WEIGHTS
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The operator graph.
+
+        Raises:
+            BundleError: ``graph.json`` is no graph of a schema we read.
+        """
+        return graphjson.loads((self.path / GRAPH).read_bytes())
+
+    @cached_property
+    def preprocess(self) -> dict[str, object] | None:
+        """The preprocess record, or None where inputs are given as tensors."""
+        record = self._json(PREPROCESS)
+        if record is not None and not isinstance(record, dict):
+            raise BundleError(f"{self.path / PREPROCESS} holds no record: pack the model again")
+        return record
+
+    @cached_property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, or None."""
+        labels = self._json(LABELS)
+        if labels is None:
+            return None
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise BundleError(f"{self.path / LABELS} holds no list of names: pack the model again")
+        return tuple(labels)
+
+    def _json(self, name: str) -> object:
+        try:
+            return cast(object, json.loads((self.path / name).read_bytes()))
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{self.path / name} cannot be read: {error}") from error
+
+
+def write(
+    path: str | os.PathLike[str],
+    *,
+    graph_text: str,
+    weights: Mapping[str, object],
+    save_weights: SaveWeights,
+    name: str,
+    origin: WeightsOrigin,
+    notes: Iterable[str] = (),
+    preprocess: Mapping[str, object] | None = None,
+    labels: Iterable[str] | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle at ``path`` in one step and open it.
+
+    Args:
+        weights: tensors by key, of whatever kind ``save_weights(weights, file)`` writes.
+        overwrite: replace a bundle that is there; anything else that is there is left alone.
+
+    Raises:
+        BundleError: something is in the way, or the directory cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise BundleError(f"{target} exists already: remove it, choose another place, or pass --force")
+    if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+        raise BundleError(f"{target} is no bundle, and is not replaced")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write to {target.parent}: {error.strerror}") from error
+    try:
+        (staging / GRAPH).write_text(graph_text)
+        save_weights(weights, staging / WEIGHTS)
+        (staging / PREPROCESS).write_text(_canonical(preprocess))
+        (staging / LABELS).write_text(_canonical(None if labels is None else list(labels)))
+        files = tuple(_record(staging / each) for each in _FILES)
+        manifest = {
+            "schema": SCHEMA,
+            "digest": _digest(files),
+            "name": name,
+            "weights": origin,
+            "notes": list(notes),
+            "files": [{"name": each.name, "nbytes": each.nbytes, "sha256": each.sha256} for each in files],
+        }
+        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        staging.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        staging.rename(target)
+    except OSError as error:
+        if not (target / MANIFEST).is_file():
+            raise BundleError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Bundle.open(target)
+
+
+def cache_dir() -> Path:
+    """Where packed models and profiles are kept: ``CLEFT_CACHE_DIR``, else ``cleft`` in the user's cache directory."""
+    chosen = os.environ.get("CLEFT_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cleft"
+
+
+class SaveWeights(Protocol):
+    """Writes tensors by key to a safetensors file."""
+
+    def __call__(self, weights: Mapping[str, object], path: Path) -> None:
+        """Write the file."""
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    if not directory.is_dir():
+        raise BundleError(f"{directory} is no bundle: there is no such directory")
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{directory} is no bundle: it holds no {MANIFEST}")
+    try:
+        return read(path.read_bytes(), _manifest, max_chars=_MAX_RECORD_CHARS)
+    except RecordError as error:
+        raise BundleError(f"{path} cannot be used: {error}") from error
+
+
+def _manifest(fields: Fields) -> Manifest:
+    schema = fields.text("schema")
+    if schema != SCHEMA:
+        fields.fault("schema", f"is {schema!r}, and this version of cleft reads {SCHEMA!r}: pack the model again")
+    files = fields.records("files", _file_record)
+    if sorted(each.name for each in files) != sorted(_FILES):
+        fields.fault("files", f"are not {', '.join(_FILES)}")
+    return Manifest(
+        digest=fields.text("digest"),
+        name=fields.text("name"),
+        weights=cast(WeightsOrigin, fields.text("weights", among=("trained", "random", "given"))),
+        notes=fields.texts("notes"),
+        files=files,
+    )
+
+
+def _file_record(fields: Fields) -> FileRecord:
+    return FileRecord(
+        name=fields.text("name", among=_FILES), nbytes=fields.whole("nbytes"), sha256=fields.text("sha256")
+    )
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    try:
+        nbytes = path.stat().st_size
+        if nbytes != record.nbytes:
+            problem = "truncated" if nbytes < record.nbytes else "longer than it should be"
+            raise BundleError(
+                f"{path} is {problem}: {nbytes} bytes, not {record.nbytes}. Copy or pack the bundle again"
+            )
+        if _sha256(path) != record.sha256:
+            raise BundleError(f"{path} is corrupt: its checksum is not the manifest's. Copy or pack the bundle again")
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(name=path.name, nbytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(_READ_BYTES)
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def _digest(files: Iterable[FileRecord]) -> str:
+    by_name = {each.name: each.sha256 for each in files}
+    return hashlib.sha256("".join(f"{name}:{by_name[name]}\n" for name in _DIGESTED).encode()).hexdigest()
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

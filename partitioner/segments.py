@@ -1,0 +1,239 @@
+"""Cuts of a model: which there are, what crosses each, and the plan that runs one.
+
+A cut keeps a set of layers on the edge that is closed under precedence; the candidates are the prefixes of the layers'
+topological order. Every candidate can be run: what must cross follows from the graph (``subgraph``), and outputs that
+are made early stay on the edge. Of two cuts that cost the same work and cross as much, only the earlier is listed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from partitioner.dims import Binding
+from partitioner.errors import PlanError
+from partitioner.graph import Graph, Layer, Value
+from partitioner.layers import peak_bytes
+from partitioner.plan import SOURCE, Plan, Segment, Stage
+from partitioner.subgraph import crossing, extract, weight_bytes
+
+LOCAL = "local"
+CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """One place to cut a model: ``depth`` layers stay on the edge.
+
+    ``crossing`` goes up, ``reply`` comes down (outputs that the cloud makes); ``edge_outputs`` are made on the edge.
+    """
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    depth: int
+    crossing: tuple[Value, ...]
+    reply: tuple[str, ...]
+    edge_outputs: tuple[str, ...]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nothing crosses."""
+        return not self.reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutCost:
+    """What the graph says of a cut under a binding of its sizes; times are measured, not said here."""
+
+    up_bytes: int
+    down_bytes: int
+    edge_flops: int
+    cloud_flops: int
+    edge_weight_bytes: int
+    cloud_weight_bytes: int
+    edge_peak_bytes: int
+    cloud_peak_bytes: int
+
+
+class Cuts:
+    """The candidate cuts of one model."""
+
+    def __init__(self, graph: Graph, model_digest: str, *, binding: Binding | None = None) -> None:
+        self.graph = graph
+        self.model_digest = model_digest
+        self.binding = dict(graph.example_binding if binding is None else binding)
+        self._names = _names(graph.layers)
+
+    @cached_property
+    def candidates(self) -> tuple[Cut, ...]:
+        """Cuts from all-cloud (depth 0) to all-local (every layer), by depth."""
+        found: list[Cut] = []
+        seen: set[tuple[object, ...]] = set()
+        last = len(self.graph.layers)
+        edge = set(self.graph.input_names)
+        flops = [self.graph.flops_of(layer, self.binding) for layer in self.graph.layers]
+        for depth in range(last + 1):
+            if depth:
+                edge.update(self.graph.layers[depth - 1].nodes)
+            cut = self._cut(depth, frozenset(edge))
+            work = (sum(flops[:depth]), tuple(value.name for value in cut.crossing))
+            if cut.is_local and depth < last:
+                continue  # every output is made already: this is all-local with dead layers left out
+            if depth not in (0, last) and work in seen:
+                continue
+            seen.add(work)
+            found.append(cut)
+        return tuple(found)
+
+    def find(self, name: str) -> Cut:
+        """A cut by its id, name or alias.
+
+        Raises:
+            PlanError: there is none.
+        """
+        for cut in self.candidates:
+            if name in (cut.id, cut.name, *cut.aliases):
+                return cut
+        known = [each for cut in self.candidates for each in (cut.name, *cut.aliases)]
+        near = difflib.get_close_matches(name, known, n=2)
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
+        raise PlanError(f"the model has no cut {name!r}{hint} (cleft-plan cuts lists them)")
+
+    def plan(self, cut: Cut, *, codec: str = "none", from_source: bool = False) -> Plan:
+        """The plan that runs a cut.
+
+        Args:
+            codec: codec of every tensor that crosses.
+            from_source: send the original input bytes and preprocess them in the cloud; only where all is done there.
+        """
+        head, tail = self.segments(cut)
+        if tail is None:
+            return Plan(model_digest=self.model_digest, stages=(Stage(place="edge", segment=head),))
+        if from_source:
+            if cut.depth:
+                raise PlanError(f"{cut.name}: the original bytes can only be sent where all layers run in the cloud")
+            source = Segment(model_digest=self.model_digest, inputs=(SOURCE,), outputs=(SOURCE,))
+            whole = Segment(model_digest=self.model_digest, inputs=(), outputs=tail.outputs, preprocess=True)
+            return Plan(
+                model_digest=self.model_digest,
+                stages=(
+                    Stage(place="edge", segment=source, codecs={SOURCE: codec}),
+                    Stage(place="cloud", segment=whole),
+                ),
+            )
+        codecs = dict.fromkeys(tail.inputs, codec)
+        return Plan(
+            model_digest=self.model_digest,
+            stages=(Stage(place="edge", segment=head, codecs=codecs), Stage(place="cloud", segment=tail)),
+        )
+
+    def segments(self, cut: Cut) -> tuple[Segment, Segment | None]:
+        """The edge's segment and the cloud's (None where all is local)."""
+        sent = tuple(value.name for value in cut.crossing)
+        outputs = tuple(dict.fromkeys((*sent, *cut.edge_outputs)))
+        head = Segment(model_digest=self.model_digest, inputs=self.graph.input_names, outputs=outputs)
+        if cut.is_local:
+            return head, None
+        return head, Segment(model_digest=self.model_digest, inputs=sent, outputs=cut.reply)
+
+    def whole(self) -> Segment:
+        """The whole model as one segment."""
+        return Segment(model_digest=self.model_digest, inputs=self.graph.input_names, outputs=self.graph.output_names)
+
+    def cost(self, cut: Cut) -> CutCost:
+        """Bytes, work and memory of a cut."""
+        head, tail = self.segments(cut)
+        near = extract(self.graph, head)
+        far = extract(self.graph, tail) if tail is not None else None
+        layers = self.graph.layers
+        return CutCost(
+            up_bytes=sum(value.nbytes(self.binding) for value in cut.crossing),
+            down_bytes=sum(self._nbytes(name) for name in cut.reply),
+            edge_flops=self._flops(layers[: cut.depth]),
+            cloud_flops=self._flops(layers[cut.depth :]) if far is not None else 0,
+            edge_weight_bytes=weight_bytes(self.graph, near.weights),
+            cloud_weight_bytes=weight_bytes(self.graph, far.weights) if far is not None else 0,
+            edge_peak_bytes=peak_bytes(near.nodes, near.inputs, near.outputs, self.binding),
+            cloud_peak_bytes=peak_bytes(far.nodes, far.inputs, far.outputs, self.binding) if far is not None else 0,
+        )
+
+    def reply(self, cut: Cut) -> tuple[Value, ...]:
+        """What comes down; a number is a tensor of no axes."""
+        values = self.graph.values
+        return tuple(values.get(name) or Value(name=name, dtype="int64", shape=()) for name in cut.reply)
+
+    def _cut(self, depth: int, edge: frozenset[str]) -> Cut:
+        made = self._made_on_edge(edge)
+        reply = tuple(name for name in self.graph.output_names if name not in made)
+        sent = crossing(self.graph, edge, reply, self.binding) if reply else ()
+        layers = self.graph.layers[:depth]
+        names = self._names[depth]
+        if not reply:
+            names = (LOCAL, *names)
+        elif depth == 0:
+            names = (CLOUD,)
+        return Cut(
+            id=cut_id(layers),
+            name=names[0],
+            aliases=names[1:],
+            depth=depth if reply else len(self.graph.layers),
+            crossing=tuple(self.graph.values[name] for name in sent),
+            reply=reply,
+            edge_outputs=tuple(name for name in self.graph.output_names if name in made),
+        )
+
+    def _made_on_edge(self, edge: frozenset[str]) -> frozenset[str]:
+        """Outputs that the edge can compute: of its layers, of inputs' shapes, or of weights alone."""
+        return frozenset(name for name in self.graph.output_names if is_made_on(self.graph, name, edge))
+
+    def _flops(self, layers: Sequence[Layer]) -> int:
+        return sum(self.graph.flops_of(layer, self.binding) for layer in layers)
+
+    def _nbytes(self, name: str) -> int:
+        value = self.graph.values.get(name)
+        return value.nbytes(self.binding) if value is not None else 8
+
+
+def is_made_on(graph: Graph, name: str, edge: frozenset[str]) -> bool:
+    """Whether everything that an output depends on is on the edge already, or is replicated."""
+    stack = [name]
+    seen: set[str] = set()
+    while stack:
+        each = stack.pop()
+        if each in seen or each in edge:
+            continue
+        seen.add(each)
+        if each in graph.layer_of:
+            return False
+        node = graph.node.get(each)
+        if node is not None:
+            stack.extend(node.refs())
+    return True
+
+
+def cut_id(layers: Iterable[Layer]) -> str:
+    """Hash of the layers that stay on the edge (first 12 hexadecimal digits of SHA-256 over their sorted ids)."""
+    return hashlib.sha256("\n".join(sorted(layer.id for layer in layers)).encode()).hexdigest()[:12]
+
+
+def _names(layers: Sequence[Layer]) -> Mapping[int, tuple[str, ...]]:
+    """For each depth, what the cut is called: after the outermost module that ends there, then the inner ones."""
+    last_of: dict[str, int] = {}
+    for index, layer in enumerate(layers):
+        for ancestor in _ancestors(layer.path):
+            last_of[ancestor] = index
+    names: dict[int, tuple[str, ...]] = {0: ()}
+    for index, layer in enumerate(layers):
+        ended = [ancestor for ancestor in _ancestors(layer.path) if last_of[ancestor] == index]
+        names[index + 1] = tuple(dict.fromkeys(f"after:{each}" for each in (*ended, layer.id)))
+    return names
+
+
+def _ancestors(path: str) -> list[str]:
+    """``layer3``, ``layer3.0``, ``layer3.0.conv1``: outermost first, the root left out."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
