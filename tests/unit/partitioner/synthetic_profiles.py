@@ -75,7 +75,13 @@ def edge_profile() -> Profile:
         binding={"b": 1},
         layers=(
             LayerProfile(
-                id="l0", name="stem", kind="conv", forward=timing(4.0), flops=10**6, weight_bytes=4000, output_bytes=802_816
+                id="l0",
+                name="stem",
+                kind="conv",
+                forward=timing(4.0),
+                flops=10**6,
+                weight_bytes=4000,
+                output_bytes=802_816,
             ),
         ),
         cuts=tuple(cut(index) for index in range(len(_CUTS))),

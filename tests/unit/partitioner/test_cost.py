@@ -70,9 +70,7 @@ def test_unmeasured_preparation_in_the_cloud_is_scaled_and_said():
 
 def test_load_slows_the_tail_and_queues_but_spares_the_device():
     breakdowns = table().breakdowns(PRESETS["4g"], queue_s=0.5, slowdown=3.0)
-    for candidate, loaded, idle in zip(
-        table().candidates, breakdowns, table().breakdowns(PRESETS["4g"]), strict=True
-    ):
+    for candidate, loaded, idle in zip(table().candidates, breakdowns, table().breakdowns(PRESETS["4g"]), strict=True):
         assert loaded.tail_s == pytest.approx(3 * idle.tail_s)
         assert loaded.queue_s == (0 if candidate.is_local else 0.5)
         assert loaded.head_s == idle.head_s
@@ -85,7 +83,9 @@ def test_a_tie_goes_to_the_earliest_cut_then_to_fewer_bytes():
                 cut,
                 prefix=timing(1.0),
                 suffix=timing(0.0),
-                codecs=tuple(replace(c, encode_s=0.0, decode_s=0.0, up_bytes=100 + (c.codec == "none")) for c in cut.codecs),
+                codecs=tuple(
+                    replace(c, encode_s=0.0, decode_s=0.0, up_bytes=100 + (c.codec == "none")) for c in cut.codecs
+                ),
                 reply_cost=replace(cut.reply_cost, up_bytes=0, encode_s=0.0, decode_s=0.0),
             )
             for cut in reversed(profile.cuts)

@@ -58,7 +58,7 @@ def test_unknown_keys_are_ignored_within_a_version():
         (lambda p: p["cuts"][2].update(id="id1"), "cuts have the id 'id1' twice"),
         (lambda p: p["cuts"][1].update(codecs=[]), "cuts[1].codecs is empty"),
         (lambda p: p["cuts"][1]["codecs"][1].update(codec="none"), "cuts[1].codecs have one codec twice"),
-        (lambda p: p["whole"].update(how="guessed"), "whole.how is \"guessed\", not one of measured, calibrated"),
+        (lambda p: p["whole"].update(how="guessed"), 'whole.how is "guessed", not one of measured, calibrated'),
         (lambda p: p["whole"].update(median_s="1"), 'whole.median_s is "1"'),
         (lambda p: p["whole"].update(median_s=10**400), "whole.median_s is 1000"),
         (lambda p: p.update(weights="magic"), "weights is"),
@@ -79,14 +79,21 @@ def test_all_faults_are_named_at_once_and_many_are_counted():
 
     message = refusal(edited(spoil))
     assert all(part in message for part in ("cuts[0].prefix.median_s", "source.nbytes", "created is missing"))
-    many = refusal(edited(lambda p: [cut.pop("prefix") for cut in p["cuts"]] and [cut.pop("depth") for cut in p["cuts"]]))
+    many = refusal(
+        edited(lambda p: [cut.pop("prefix") for cut in p["cuts"]] and [cut.pop("depth") for cut in p["cuts"]])
+    )
     assert "and 4 more" in many
     assert len(many) < 1000
 
 
 @pytest.mark.parametrize(
     ("schema", "says"),
-    [("cleft.profile/0", "older"), ("cleft.profile/2", "newer"), ("cleft.cut/1", "not 'cleft.profile/1'"), ("", "no schema")],
+    [
+        ("cleft.profile/0", "older"),
+        ("cleft.profile/2", "newer"),
+        ("cleft.cut/1", "not 'cleft.profile/1'"),
+        ("", "no schema"),
+    ],
 )
 def test_another_version_is_refused_for_that_alone(schema, says):
     message = refusal(json.dumps({"schema": schema}))

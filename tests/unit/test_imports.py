@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+HEAVY = ("torch", "torchvision", "grpc", "google", "protos", "scipy", "psutil", "rich", "sklearn", "PIL")
+LIMIT_S = 0.3
+
+PLANNING = """
+import sys
+from partitioner.cli import main
+code = main(sys.argv[1:])
+heavy = [name for name in {heavy!r} if name in sys.modules]
+print(*heavy, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def plan(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PLANNING.format(heavy=HEAVY), *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_planning_imports_nothing_heavy_and_is_quick():
+    flags = (
+        "cut",
+        "--edge",
+        str(GOLDEN / "edge.json"),
+        "--cloud",
+        str(GOLDEN / "cloud.json"),
+        "--link",
+        "4g",
+        "--json",
+    )
+    times_s = []
+    for _ in range(5):
+        begin_s = time.perf_counter()
+        done = plan(*flags)
+        times_s.append(time.perf_counter() - begin_s)
+        assert done.returncode == 0
+        assert done.stderr.split() == []
+        assert json.loads(done.stdout)["schema"] == "cleft.cut/1"
+    print(f"cleft-plan cut as a whole process: {min(times_s) * 1e3:.0f} ms")
+    assert min(times_s) < LIMIT_S
+
+
+def test_help_imports_nothing_heavy():
+    done = plan("--help")
+    assert done.returncode == 0
+    assert done.stderr.split() == []
+
+
+def test_packages_are_empty_until_asked():
+    code = "import sys, partitioner, edge, cloud, protos; print(*{'torch', 'grpc', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
