@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeGuard, TypeVar, cast
 
@@ -17,6 +18,7 @@ T = TypeVar("T")
 _SHOWN_FAULTS = 6
 _MAX_WHOLE = 2**63 - 1
 _MAX_NUMBER = 1e300
+_TOKEN_START = re.compile(r"[\w.+\\-]{0,5}")
 
 
 class RecordError(ValueError):
@@ -192,7 +194,9 @@ def read(text: str | bytes, reader: Callable[[Fields], T], *, max_chars: int) ->
     except json.JSONDecodeError as error:
         if text.strip() == (b"" if isinstance(text, bytes) else ""):
             raise RecordError(["it is empty"]) from error
-        at_end = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+        rest = error.doc[error.pos :].strip()
+        is_cut_off = error.msg.startswith("Unterminated string") or _TOKEN_START.fullmatch(rest) is not None
+        at_end = is_cut_off and error.doc.lstrip().startswith(("{", "["))
         where = "it ends too early (truncated?)" if at_end else f"it is not JSON ({error})"
         raise RecordError([where]) from error
     except UnicodeDecodeError as error:

@@ -200,7 +200,7 @@ class _Subparser(Parser):
 
 
 def _description(command: Command) -> str:
-    return command.HELP + "."
+    return f"{command.HELP[:1].upper()}{command.HELP[1:]}."
 
 
 def _epilog(command: Command) -> str | None:
