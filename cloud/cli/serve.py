@@ -1,0 +1,185 @@
+"""``cleft-cloud serve``: listen, say where in one line, and serve until told to stop.
+
+SIGTERM and SIGINT drain: clients are told to move on, frames in flight are answered, then the process ends. A second
+signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
+
+if TYPE_CHECKING:
+    from cloud.config import Config
+    from cloud.store import ServedBundle
+    from protos.tensors import Limits
+
+HELP = "Serve models to devices"
+EXAMPLES = """examples:
+  cleft-cloud serve --model digits.bundle
+  cleft-cloud serve --model torchvision:resnet18 --model torchvision:alexnet --port 50051
+"""
+_MAX_PORT = 65535
+_MIB = 1024 * 1024
+_PARENT_POLL_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="MODEL", help="a bundle or a model spec; may be repeated"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=_port, default=50051, help="port; 0 takes a free one (default: 50051)")
+    parser.add_argument("--name", default="", help="what the worker calls itself (default: the machine's name)")
+    parser.add_argument("--threads", type=positive_int, help="threads of one operator (default: every core)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--max-frame-mib", type=positive_int, default=256, metavar="N", help="largest frame taken (default: 256)"
+    )
+    parser.add_argument(
+        "--max-sessions", type=positive_int, default=256, metavar="N", help="most sessions at a time (default: 256)"
+    )
+    parser.add_argument(
+        "--allow-ops", action="append", default=[], metavar="NAMESPACE", help="an operator namespace beside aten"
+    )
+    parser.add_argument(
+        "--grace", type=duration_s, default=10.0, metavar="TIME", help="time to drain when stopping (default: 10s)"
+    )
+    parser.add_argument(
+        "--insecure-bind", action="store_true", help="listen beyond this machine although nothing is encrypted"
+    )
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="stop when the process that started this one is gone"
+    )
+    parser.add_argument("--json", action="store_true", help="print the ready line as JSON (schema cleft.serve/1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    from cloud.config import Config, is_loopback
+    from cloud.errors import ListenError
+    from partitioner.cli.output import warn
+
+    parent = os.getppid()
+    if not is_loopback(args.host):
+        if not args.insecure_bind:
+            raise ListenError(
+                f"{args.host} can be reached from other machines, and nothing is encrypted: --insecure-bind allows it"
+            )
+        warn(f"listening on {args.host} in plain text: anyone who reaches it can use it and read what passes")
+    if not args.verbose:
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    config = Config(
+        name=args.name or _machine_name(),
+        host=args.host,
+        port=args.port,
+        device=args.device,
+        threads=args.threads or len(os.sched_getaffinity(0)),
+        allow_ops=tuple(args.allow_ops),
+        grace_s=args.grace,
+        max_sessions=args.max_sessions,
+        limits=_limits(args.max_frame_mib),
+        max_session_bytes=max(1024, 4 * args.max_frame_mib) * _MIB,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(config, args.model, parent=parent if args.exit_with_parent else None, as_json=args.json))
+    return 0
+
+
+async def _serve(config: Config, specs: Sequence[str], *, parent: int | None, as_json: bool) -> None:
+    from cloud.server import Server
+    from partitioner.bundle import Bundle
+    from partitioner.runtimes import Engine
+    from partitioner.zoo import resolve
+
+    def open_engine(bundle: ServedBundle) -> Engine:
+        from partitioner.runtimes.eager import open_engine as open_eager
+
+        if not isinstance(bundle, Bundle):
+            raise TypeError("the eager runtime opens bundles")
+        return open_eager(bundle, device=config.device, threads=config.threads, allow_ops=config.allow_ops)
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop, number)
+    watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
+    bundles = [await asyncio.to_thread(resolve, spec) for spec in specs]
+    server = Server(config, open_engine=open_engine)
+    port = await server.start(bundles)
+    try:
+        _announce(config.host, port, bundles, as_json=as_json)
+        await stop.wait()
+    finally:
+        if watch is not None:
+            watch.cancel()
+        await server.stop()
+
+
+def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
+    """The first signal drains; the default handling comes back for the second."""
+    stop.set()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(each)
+    logging.getLogger(__name__).info("%s: draining", number.name)
+
+
+async def _watch(parent: int, stop: asyncio.Event) -> None:
+    """Set ``stop`` when the parent is gone. (``PR_SET_PDEATHSIG`` would fire when the starting *thread* ends.)"""
+    loop = asyncio.get_running_loop()
+    try:
+        handle = os.pidfd_open(parent)
+    except (OSError, AttributeError):
+        while os.getppid() == parent:
+            await asyncio.sleep(_PARENT_POLL_S)
+        stop.set()
+        return
+    gone = asyncio.Event()
+    loop.add_reader(handle, gone.set)
+    try:
+        if os.getppid() == parent:
+            await gone.wait()
+        stop.set()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _announce(host: str, port: int, bundles: Sequence[ServedBundle], *, as_json: bool) -> None:
+    from partitioner.cli.output import print_json
+
+    if as_json:
+        models = [{"digest": bundle.digest, "name": bundle.name} for bundle in bundles]
+        print_json({"schema": "cleft.serve/1", "host": host, "port": port, "models": models}, indent=None)
+    else:
+        print(f"cleft-cloud: listening on {host}:{port}")
+    sys.stdout.flush()
+
+
+def _limits(max_frame_mib: int) -> Limits:
+    from protos.tensors import Limits
+
+    return Limits(max_frame_bytes=max_frame_mib * _MIB)
+
+
+def _machine_name() -> str:
+    import platform
+
+    return platform.node() or "cleft-cloud"
+
+
+def _port(text: str) -> int:
+    port = not_negative_int(text)
+    if port > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to {_MAX_PORT}")
+    return port

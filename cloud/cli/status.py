@@ -1,0 +1,62 @@
+"""``cleft-cloud status``: what a worker serves and how it is doing."""
+
+from __future__ import annotations
+
+import argparse
+
+from partitioner.cli.arguments import duration_s, target
+
+HELP = "Ask a worker what it serves and how busy it is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("target", type=target, metavar="HOST:PORT", help="where the worker listens")
+    parser.add_argument(
+        "--timeout", type=duration_s, default=5.0, metavar="TIME", help="how long to wait for it (default: 5s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON (schema cleft.worker-status/1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the worker's status."""
+    from partitioner.cli.output import print_json, print_table
+    from protos.channel import WorkerStub, dial
+
+    channel = dial(args.target)
+    try:
+        reply = WorkerStub(channel, target=args.target).status(timeout_s=args.timeout)
+    finally:
+        channel.close()
+    models = [
+        {"digest": model.digest, "name": model.name, "ready": model.ready, "reason": model.reason}
+        for model in reply.models
+    ]
+    answer: dict[str, object] = {
+        "schema": "cleft.worker-status/1",
+        "worker": reply.worker,
+        "protocol_version": reply.protocol_version,
+        "uptime_s": reply.uptime_s,
+        "draining": reply.draining,
+        "sessions": reply.sessions,
+        "queued_frames": reply.load.queued_frames,
+        "busy_ratio": reply.load.busy_ratio,
+        "frames_answered": reply.frames_answered,
+        "frames_failed": reply.frames_failed,
+        "models": models,
+    }
+    if args.json:
+        print_json(answer)
+        return 0
+    state = "draining" if reply.draining else "serving"
+    print(f"{reply.worker} at {args.target}: {state} for {reply.uptime_s:.0f} s, {reply.sessions} sessions")
+    print(
+        f"frames: {reply.frames_answered} answered, {reply.frames_failed} failed, {reply.load.queued_frames} waiting; "
+        f"busy {reply.load.busy_ratio:.0%}"
+    )
+    rows = [
+        (model.name, model.digest[:12], "ready" if model.ready else f"not ready: {model.reason}")
+        for model in reply.models
+    ]
+    print_table(("model", "digest", "state"), rows, left=(0, 1, 2))
+    return 0

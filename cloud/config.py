@@ -1,0 +1,53 @@
+"""Every limit and option of a worker, as one value."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from protos.tensors import DEFAULT_LIMITS, MIB, Limits
+
+DEFAULT_PORT = 50051
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How a worker listens, computes and protects itself.
+
+    What one session may hold is bounded in frames, plans and bytes; frames of all sessions wait in
+    ``max_queued_frames`` places, and the rest is refused.
+    """
+
+    name: str = "cleft-cloud"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    device: str = "auto"
+    threads: int = 1
+    allow_ops: tuple[str, ...] = ()
+    liveness_s: float = 3.0
+    grace_s: float = 10.0
+    linger_s: float = 1.0
+    limits: Limits = DEFAULT_LIMITS
+    max_sessions: int = 256
+    max_plans: int = 256
+    max_proposals: int = 8
+    max_stages: int = 16
+    max_names: int = 1024
+    max_frames_in_flight: int = 32
+    max_session_bytes: int = 1024 * MIB
+    max_queued_frames: int = 64
+    profile_budget_s: float = 30.0
+    max_profile_budget_s: float = 600.0
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the worker."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,234 @@
+"""The frames of one session: admitted, received, computed, answered; each ends in exactly one Result or Failed.
+
+A Run is checked in full before anything is allocated for it, and what it will hold is charged to the session until the
+last byte of its answer has been handed out. A second Run of a frame under way changes nothing; chunks of a frame that
+is over are ignored, for they were on their way when it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cloud import frames
+from cloud.outbox import Outbox
+from cloud.site import Site
+from cloud.store import Prepared
+from cloud.worker import Ticket
+from partitioner.plan import Plan
+from protos import messages as pb
+from protos.chunks import MAX_CHUNK_BYTES, Assembler
+from protos.errors import DeadlineExceeded, InvalidMessage, Overloaded, TooLarge, UnknownPlan, Unsupported, WireError
+from protos.status import to_failed
+from protos.tensors import check_headers
+
+_REMEMBERED = 4096
+_RETRY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyPlan:
+    """A plan that Run may name; a stage that is not the worker's has no segment."""
+
+    plan: Plan
+    stages: tuple[Prepared | None, ...]
+    prepare_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Frame:
+    frame_id: int
+    prepared: Prepared
+    codecs: Mapping[str, str]
+    headers: list[pb.TensorHeader]
+    assembler: Assembler
+    charged_bytes: int
+    begun_s: float
+    deadline_s: float | None
+    timer: asyncio.TimerHandle | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class InFlight:
+    """The frames under way. ``on_change`` is called whenever one ends; everything belongs to one event loop."""
+
+    def __init__(self, site: Site, outbox: Outbox, on_change: Callable[[], None]) -> None:
+        self._site = site
+        self._limits = site.config.limits
+        self._outbox = outbox
+        self._on_change = on_change
+        self._frames: dict[int, _Frame] = {}
+        self._over: dict[int, None] = {}
+        self._charged_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def charged_bytes(self) -> int:
+        """Bytes that the frames under way hold or may come to hold."""
+        return self._charged_bytes
+
+    def run(self, run: pb.Run, ready: ReadyPlan | None) -> None:
+        """Admit a frame, or answer why not.
+
+        Raises:
+            InvalidMessage: the id is none; this ends the session.
+        """
+        if run.frame_id == 0:
+            raise InvalidMessage("frame 0 is no frame")
+        if run.frame_id in self._frames:
+            return
+        self._over.pop(run.frame_id, None)
+        try:
+            frame = self._admit(run, ready)
+        except WireError as error:
+            self.refuse(run.frame_id, error)
+            return
+        self._frames[frame.frame_id] = frame
+        self._charged_bytes += frame.charged_bytes
+        if frame.assembler.is_complete:
+            self._start(frame)
+        elif frame.deadline_s is not None:
+            late = DeadlineExceeded("its time was over before its payload was here")
+            wait_s = frame.deadline_s - self._site.clock()
+            frame.timer = asyncio.get_running_loop().call_later(wait_s, self.fail, frame.frame_id, late)
+
+    def chunk(self, chunk: pb.Chunk) -> None:
+        """Take a piece of a frame's payload and acknowledge it.
+
+        Raises:
+            InvalidMessage: it is over the chunk limit, or of a frame that never was; this ends the session.
+        """
+        if len(chunk.data) > MAX_CHUNK_BYTES:
+            raise InvalidMessage(f"a chunk is over {MAX_CHUNK_BYTES} bytes")
+        frame = self._frames.get(chunk.frame_id)
+        if frame is None:
+            if chunk.frame_id not in self._over:
+                raise InvalidMessage(f"a chunk is of frame {chunk.frame_id}, which no Run has named")
+            return
+        try:
+            frame.assembler.add(chunk.offset_bytes, chunk.data)
+        except WireError as error:
+            self.fail(frame.frame_id, error)
+            return
+        received_bytes = frame.assembler.received_bytes
+        self._outbox.put(pb.ToEdge(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
+        if frame.assembler.is_complete and frame.task is None:
+            self._start(frame)
+
+    def fail(self, frame_id: int, error: WireError) -> None:
+        """End a frame at whatever point it is; nothing where it is over already."""
+        frame = self._frames.get(frame_id)
+        if frame is None:
+            return
+        if frame.timer is not None:
+            frame.timer.cancel()
+        if frame.task is not None and frame.task is not asyncio.current_task():
+            frame.task.cancel()
+        self._outbox.drop(frame_id)
+        self.refuse(frame_id, error)
+        self._close(frame_id)
+
+    def refuse(self, frame_id: int, error: WireError) -> None:
+        """Answer a frame that was not admitted, or that ends."""
+        self._remember(frame_id)
+        self._site.tally.frames_failed += 1
+        self._outbox.put(pb.ToEdge(failed=to_failed(error, frame_id=frame_id)))
+
+    def abandon(self) -> list[asyncio.Task[None]]:
+        """The session is over: forget every frame; returns the tasks that were told to stop."""
+        tasks = []
+        for frame in self._frames.values():
+            if frame.timer is not None:
+                frame.timer.cancel()
+            if frame.task is not None:
+                frame.task.cancel()
+                tasks.append(frame.task)
+        self._frames.clear()
+        self._charged_bytes = 0
+        return tasks
+
+    def _admit(self, run: pb.Run, ready: ReadyPlan | None) -> _Frame:
+        config = self._site.config
+        if ready is None:
+            raise UnknownPlan(f"plan {run.plan_id[:32]!r} was not made ready in this session: propose it")
+        prepared = ready.stages[run.stage] if run.stage < len(ready.stages) else None
+        if prepared is None:
+            raise InvalidMessage(f"stage {run.stage} of the plan is not the worker's")
+        if run.HasField("state"):
+            raise Unsupported("this worker keeps no state between frames")
+        if not (math.isfinite(run.deadline_left_s) and run.deadline_left_s >= 0):
+            raise InvalidMessage("the deadline is not a number of seconds")
+        if len(self._frames) >= config.max_frames_in_flight:
+            raise Overloaded(f"{len(self._frames)} frames of this session are under way", retry_after_s=_RETRY_S)
+        unpacked_bytes = check_headers(run.tensors, run.payload_bytes, self._limits)
+        frames.check_inputs(prepared, run.tensors)
+        charged_bytes = run.payload_bytes + unpacked_bytes
+        if charged_bytes > config.max_session_bytes:
+            raise TooLarge(f"the frame needs {charged_bytes} bytes; a session has {config.max_session_bytes}")
+        if self._charged_bytes + charged_bytes > config.max_session_bytes:
+            raise Overloaded("the session's frames hold all the memory it has", retry_after_s=_RETRY_S)
+        now_s = self._site.clock()
+        return _Frame(
+            frame_id=run.frame_id,
+            prepared=prepared,
+            codecs=ready.plan.stages[run.stage].codecs,
+            headers=list(run.tensors),
+            assembler=Assembler(run.payload_bytes),
+            charged_bytes=charged_bytes,
+            begun_s=now_s,
+            deadline_s=now_s + run.deadline_left_s if run.deadline_left_s else None,
+        )
+
+    def _start(self, frame: _Frame) -> None:
+        if frame.timer is not None:
+            frame.timer.cancel()
+        frame.task = asyncio.create_task(self._compute(frame, self._site.clock() - frame.begun_s))
+
+    async def _compute(self, frame: _Frame, receive_s: float) -> None:
+        def work(ticket: Ticket) -> frames.Answer:
+            payload = frame.assembler.payload
+            return frames.execute(frame.prepared, frame.codecs, frame.headers, payload, self._limits, ticket)
+
+        try:
+            answer = await self._site.worker.run(work, deadline_s=frame.deadline_s)
+        except Exception as error:
+            self.fail(frame.frame_id, frames.to_wire(error))
+            return
+        self._charge(frame, answer.payload_bytes)
+        result = pb.Result(
+            frame_id=frame.frame_id,
+            tensors=answer.headers,
+            payload_bytes=answer.payload_bytes,
+            timings=pb.Timings(
+                receive_s=receive_s,
+                decode_s=answer.decode_s,
+                queue_s=answer.queue_s,
+                preprocess_s=answer.preprocess_s,
+                compute_s=answer.compute_s,
+                encode_s=answer.encode_s,
+            ),
+            load=self._site.load(),
+        )
+        self._site.tally.frames_answered += 1
+        self._outbox.put(pb.ToEdge(result=result))
+        self._outbox.put_frame(frame.frame_id, answer.buffers, lambda: self._close(frame.frame_id))
+
+    def _charge(self, frame: _Frame, more_bytes: int) -> None:
+        frame.charged_bytes += more_bytes
+        self._charged_bytes += more_bytes
+
+    def _close(self, frame_id: int) -> None:
+        frame = self._frames.pop(frame_id, None)
+        if frame is not None:
+            self._charged_bytes -= frame.charged_bytes
+            self._remember(frame_id)
+        self._on_change()
+
+    def _remember(self, frame_id: int) -> None:
+        self._over[frame_id] = None
+        if len(self._over) > _REMEMBERED:
+            del self._over[next(iter(self._over))]

@@ -1,0 +1,100 @@
+"""What a session still has to send: messages first, then the frames' payload, chunk by chunk as the pacer allows.
+
+Memory is bounded: payload is cut into chunks only when its turn comes, and ``until_room`` keeps the reader from taking
+requests of a peer that does not take replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from protos.chunks import Cursor, Pacer
+from protos.messages import Chunk, ToEdge
+from protos.tensors import Buffer
+
+_MAX_MESSAGES = 256
+_MAX_BYTES = 1 << 20
+
+
+class Outbox:
+    """The sending half of one session. Belongs to one event loop; ``clock`` is monotonic."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pacer = Pacer()
+        self._messages: deque[ToEdge] = deque()
+        self._message_bytes = 0
+        self._frames: deque[tuple[int, Cursor, Callable[[], None]]] = deque()
+        self._is_finished = False
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def put(self, message: ToEdge) -> None:
+        """Queue a message; it goes before any payload."""
+        self._messages.append(message)
+        self._message_bytes += message.ByteSize()
+        if len(self._messages) > _MAX_MESSAGES or self._message_bytes > _MAX_BYTES:
+            self._room.clear()
+        self._wake.set()
+
+    def put_frame(self, frame_id: int, buffers: Iterable[Buffer], on_sent: Callable[[], None]) -> None:
+        """Queue a frame's payload behind that of others; ``on_sent`` is called once the last of it is handed out."""
+        cursor = Cursor(buffers)
+        if not cursor.left_bytes:
+            on_sent()
+            return
+        self._frames.append((frame_id, cursor, on_sent))
+        self._wake.set()
+
+    def drop(self, frame_id: int) -> None:
+        """Forget a frame; what is left of its payload is not sent."""
+        self._frames = deque(entry for entry in self._frames if entry[0] != frame_id)
+        self._pacer.forget(frame_id)
+        self._wake.set()
+
+    def acked(self, frame_id: int, received_bytes: int) -> None:
+        """The peer holds the first bytes of a frame."""
+        if self._pacer.acked(frame_id, received_bytes, self._clock()):
+            self._wake.set()
+
+    def finish(self) -> None:
+        """Nothing more will come: ``get`` answers None once all is sent."""
+        self._is_finished = True
+        self._wake.set()
+
+    async def until_room(self) -> None:
+        """Wait until the peer has taken enough of the messages."""
+        await self._room.wait()
+
+    async def get(self) -> ToEdge | None:
+        """The next message to send; None at the end."""
+        while True:
+            if self._messages:
+                return self._next_message()
+            size = self._pacer.room_bytes() if self._frames else 0
+            if size:
+                return self._next_chunk(size)
+            if self._is_finished and not self._frames:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _next_message(self) -> ToEdge:
+        message = self._messages.popleft()
+        self._message_bytes -= message.ByteSize()
+        if len(self._messages) <= _MAX_MESSAGES // 2 and self._message_bytes <= _MAX_BYTES // 2:
+            self._room.set()
+        return message
+
+    def _next_chunk(self, size_bytes: int) -> ToEdge:
+        frame_id, cursor, on_sent = self._frames[0]
+        offset = cursor.offset_bytes
+        data = cursor.take(size_bytes)
+        self._pacer.sent(frame_id, cursor.offset_bytes, len(data), self._clock())
+        if not cursor.left_bytes:
+            self._frames.popleft()
+            on_sent()
+        return ToEdge(chunk=Chunk(frame_id=frame_id, offset_bytes=offset, data=data))

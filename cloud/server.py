@@ -1,0 +1,99 @@
+"""A worker from start to end: open the models, listen, serve, drain, stop.
+
+Stopping is orderly: new work is refused, clients are told to move on, frames in flight are answered, and only what is
+still there after the grace is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from cloud.config import Config
+from cloud.errors import ListenError, NoModelError
+from cloud.profiling import Measure, Profiler, measure_bundle
+from cloud.servicer import Servicer
+from cloud.site import Site, Tally
+from cloud.store import Model, OpenEngine, ServedBundle, Store, open_model
+from cloud.worker import Worker
+from protos.channel import SERVER_OPTIONS, worker_handlers
+
+_LOG = logging.getLogger(__name__)
+_CLOSE_S = 0.5
+
+
+class Server:
+    """A listening worker. Everything but the models' work belongs to the event loop that called ``start``."""
+
+    def __init__(self, config: Config, *, open_engine: OpenEngine, measure: Measure = measure_bundle) -> None:
+        self._config = config
+        self._open_engine = open_engine
+        self._measure = measure
+        self._worker = Worker(max_queued=config.max_queued_frames)
+        self._servicer: Servicer | None = None
+        self._server: grpc.aio.Server | None = None
+        self._health: health.aio.HealthServicer | None = None
+
+    async def start(self, bundles: Sequence[ServedBundle]) -> int:
+        """Open the models, then listen; returns the port.
+
+        Raises:
+            NoModelError: none of the models can be served.
+            ListenError: the address cannot be listened on.
+        """
+        self._worker.start()
+        try:
+            store = await self._open(bundles)
+            return await self._listen(store)
+        except BaseException:
+            await self.stop(grace_s=0.0)
+            raise
+
+    async def stop(self, *, grace_s: float | None = None, reason: str = "the worker is stopping") -> None:
+        """Drain, then stop; takes at most about ``grace_s``. Safe to call at any point."""
+        end_s = time.monotonic() + (self._config.grace_s if grace_s is None else grace_s)
+        if self._health is not None:
+            await self._health.enter_graceful_shutdown()
+        if self._servicer is not None:
+            await self._servicer.drain(reason=reason, grace_s=max(0.0, end_s - time.monotonic()))
+        if self._server is not None:
+            await self._server.stop(min(_CLOSE_S, max(0.0, end_s - time.monotonic())))
+        left_s = max(_CLOSE_S, end_s - time.monotonic())
+        if not await asyncio.to_thread(self._worker.close, timeout_s=left_s):
+            _LOG.warning("a job did not stop within the grace; leaving it behind")
+
+    async def _open(self, bundles: Sequence[ServedBundle]) -> Store:
+        models = [await self._open_one(bundle) for bundle in bundles]
+        if not any(model.engine is not None for model in models):
+            reasons = "; ".join(f"{model.bundle.name}: {model.reason}" for model in models)
+            raise NoModelError(f"no model can be served: {reasons or 'none was named'}")
+        return Store(models)
+
+    async def _open_one(self, bundle: ServedBundle) -> Model:
+        return await self._worker.run(lambda ticket: open_model(bundle, self._open_engine))
+
+    async def _listen(self, store: Store) -> int:
+        config = self._config
+        site = Site(config=config, store=store, worker=self._worker, tally=Tally(), clock=time.monotonic)
+        self._servicer = Servicer(site, Profiler(site, measure=self._measure))
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((worker_handlers(self._servicer),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        port = 0
+        with contextlib.suppress(RuntimeError):
+            port = self._server.add_insecure_port(f"{config.host}:{config.port}")
+        if not port:
+            raise ListenError(f"cannot listen on {config.host}:{config.port}: it is in use, or not an address of ours")
+        await self._server.start()
+        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        for model in store.models:
+            await self._health.set(model.digest, serving if model.engine is not None else not_serving)
+        await self._health.set("", serving)
+        return port

@@ -1,0 +1,245 @@
+"""One session: what a client may say, in which order, and what it gets back.
+
+Four tasks share a session. The *reader* handles messages one by one and never waits for a model; the *writer* sends
+what is in the outbox; the *keeper* sends heartbeats and notices silence; the last waits for the order to drain.
+
+A frame's fault is answered with Failed and the session lives. What contradicts the protocol itself ends this session,
+and no other, with a status. What one session may hold is bounded: frames, plans, proposals, bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+
+from cloud import frames
+from cloud.inflight import InFlight, ReadyPlan
+from cloud.outbox import Outbox
+from cloud.plans import read_plan
+from cloud.site import Site
+from cloud.store import Model, Prepared, prepare, warm_up
+from cloud.worker import Ticket
+from partitioner.plan import Plan
+from protos import messages as pb
+from protos.chunks import MAX_CHUNK_BYTES
+from protos.codecs import CODECS
+from protos.errors import (
+    Cancelled,
+    Draining,
+    InvalidMessage,
+    Overloaded,
+    TooLarge,
+    UnknownModel,
+    Unreachable,
+    Unsupported,
+    WireError,
+)
+from protos.status import to_failed
+
+_MAX_SESSION_ID_CHARS = 64
+_RETRY_S = 0.05
+
+Write = Callable[[pb.ToEdge], Awaitable[None]]
+
+
+class Session:
+    """One session of one client. ``serve`` runs it; everything belongs to one event loop."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._config = site.config
+        self._outbox = Outbox(clock=site.clock)
+        self._frames = InFlight(site, self._outbox, self._note_idle)
+        self._plans: dict[str, ReadyPlan] = {}
+        self._proposals: dict[str, asyncio.Task[None]] = {}
+        self._peer_codecs: frozenset[str] = frozenset()
+        self._is_greeted = False
+        self._is_draining = False
+        self._is_listening = False
+        self._heard_s = site.clock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._leaving = asyncio.Event()
+
+    async def serve(self, messages: AsyncIterable[pb.ToWorker | None], write: Write) -> None:
+        """Run the session until the client has said all and been answered.
+
+        Raises:
+            WireError: what ended it otherwise.
+        """
+        writer = asyncio.create_task(self._write(write))
+        tasks = [writer, *map(asyncio.create_task, (self._read(messages), self._keep(), self._leave()))]
+        try:
+            pending = set(tasks)
+            while writer in pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            tasks += self._frames.abandon()
+            tasks += self._proposals.values()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def drain(self, *, reason: str, grace_s: float) -> None:
+        """Tell the client to move on, take nothing new, and end when what is in flight is answered."""
+        if not self._is_draining:
+            self._is_draining = True
+            self._outbox.put(pb.ToEdge(drain=pb.Drain(reason=reason, grace_s=grace_s)))
+            self._leaving.set()
+
+    async def _read(self, messages: AsyncIterable[pb.ToWorker | None]) -> None:
+        self._is_listening = True
+        async for message in messages:
+            self._is_listening = False
+            if message is None:
+                raise InvalidMessage("a message cannot be read")
+            self._handle(message)
+            await self._outbox.until_room()
+            self._heard_s = self._site.clock()
+            self._is_listening = True
+        self._is_listening = False
+        await self._idle.wait()
+        self._outbox.finish()
+
+    async def _write(self, write: Write) -> None:
+        while (message := await self._outbox.get()) is not None:
+            await write(message)
+
+    async def _keep(self) -> None:
+        """Send heartbeats and end a silent session, unless it was this process that was held up."""
+        step_s = self._config.liveness_s / 3
+        sequence = 0
+        while True:
+            slept_s = self._site.clock()
+            await asyncio.sleep(step_s)
+            now_s = self._site.clock()
+            if now_s - slept_s > 2 * step_s:
+                self._heard_s = now_s
+            if self._is_listening and now_s - self._heard_s > self._config.liveness_s:
+                raise Unreachable(f"nothing was heard for {self._config.liveness_s:g} s")
+            if self._is_greeted:
+                sequence += 1
+                self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=sequence)))
+
+    async def _leave(self) -> None:
+        await self._leaving.wait()
+        await self._idle.wait()
+        await asyncio.sleep(self._config.linger_s)
+        await self._idle.wait()
+        raise Draining("the worker is going away")
+
+    def _handle(self, message: pb.ToWorker) -> None:
+        body = message.WhichOneof("body")
+        if not self._is_greeted and body != "hello":
+            raise InvalidMessage("a session begins with Hello")
+        if body == "chunk":
+            self._frames.chunk(message.chunk)
+        elif body == "ack":
+            self._outbox.acked(message.ack.frame_id, message.ack.received_bytes)
+        elif body == "run":
+            self._on_run(message.run)
+        elif body == "propose":
+            self._on_propose(message.propose)
+        elif body == "cancel":
+            self._frames.fail(message.cancel.frame_id, Cancelled("the client cancelled it"))
+        elif body == "probe":
+            self._on_probe(message.probe)
+        elif body == "hello":
+            self._on_hello(message.hello)
+        elif body != "heartbeat":
+            raise InvalidMessage("a message says nothing")
+
+    def _on_hello(self, hello: pb.Hello) -> None:
+        if self._is_greeted:
+            raise InvalidMessage("Hello came twice")
+        if hello.protocol_version < 1:
+            raise Unsupported(f"the worker speaks version {pb.PROTOCOL_VERSION}, the client {hello.protocol_version}")
+        if not 0 < len(hello.session_id) <= _MAX_SESSION_ID_CHARS:
+            raise InvalidMessage(f"a session id has 1 to {_MAX_SESSION_ID_CHARS} characters")
+        self._is_greeted = True
+        self._peer_codecs = frozenset(hello.codecs) & frozenset(CODECS) or frozenset(CODECS)
+        welcome = pb.Welcome(
+            protocol_version=min(hello.protocol_version, pb.PROTOCOL_VERSION),
+            worker=self._config.name,
+            codecs=CODECS,
+            models=self._site.models(),
+            max_frame_bytes=self._config.limits.max_frame_bytes,
+            liveness_s=self._config.liveness_s,
+        )
+        self._outbox.put(pb.ToEdge(welcome=welcome))
+
+    def _on_probe(self, probe: pb.Probe) -> None:
+        if len(probe.data) > MAX_CHUNK_BYTES or probe.reply_bytes > MAX_CHUNK_BYTES:
+            raise InvalidMessage(f"a probe is over {MAX_CHUNK_BYTES} bytes")
+        reply = pb.Probe(probe_id=probe.probe_id, data=bytes(probe.reply_bytes), received_bytes=len(probe.data))
+        self._outbox.put(pb.ToEdge(probe=reply))
+
+    def _on_run(self, run: pb.Run) -> None:
+        if self._is_draining:
+            self._frames.refuse(run.frame_id, Draining("the worker is going away: send this to another"))
+            return
+        self._frames.run(run, self._plans.get(run.plan_id))
+        self._note_idle()
+
+    def _on_propose(self, proposal: pb.Propose) -> None:
+        plan_id = proposal.plan_id[:64]
+        ready = self._plans.get(plan_id)
+        if ready is not None:
+            self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan_id, prepare_s=ready.prepare_s)))
+            return
+        if plan_id in self._proposals:
+            return
+        try:
+            plan, model = self._read_proposal(proposal)
+        except WireError as error:
+            self._outbox.put(pb.ToEdge(failed=to_failed(error, plan_id=plan_id)))
+            return
+        self._proposals[plan_id] = asyncio.create_task(self._prepare(plan, model))
+        self._note_idle()
+
+    def _read_proposal(self, proposal: pb.Propose) -> tuple[Plan, Model]:
+        if self._is_draining:
+            raise Draining("the worker is going away: propose this to another")
+        if len(self._proposals) >= self._config.max_proposals:
+            raise Overloaded(f"{self._config.max_proposals} proposals are under way", retry_after_s=_RETRY_S)
+        if len(self._plans) >= self._config.max_plans:
+            raise TooLarge(f"the session has {self._config.max_plans} plans already")
+        plan = read_plan(proposal, self._config)
+        model = self._site.store.get(plan.model_digest)
+        if model is None:
+            raise UnknownModel(f"no model of digest {plan.model_digest[:12]!r}... is served here")
+        unread = {codec for stage in plan.stages for codec in stage.codecs.values()} - self._peer_codecs
+        if unread:
+            raise Unsupported(f"the client cannot read {', '.join(sorted(unread))}")
+        return plan, model
+
+    async def _prepare(self, plan: Plan, model: Model) -> None:
+        """Make a plan's stages ready on the compute thread, and say so."""
+        start_s = self._site.clock()
+
+        def work(ticket: Ticket) -> tuple[Prepared | None, ...]:
+            stages = tuple(prepare(model, stage.segment) if stage.place == "cloud" else None for stage in plan.stages)
+            for prepared in stages:
+                if prepared is not None:
+                    warm_up(model, prepared, should_stop=ticket.should_stop)
+            return stages
+
+        try:
+            stages = await self._site.worker.run(work)
+        except Exception as error:
+            self._outbox.put(pb.ToEdge(failed=to_failed(frames.to_wire(error), plan_id=plan.plan_id)))
+        else:
+            ready = ReadyPlan(plan=plan, stages=stages, prepare_s=self._site.clock() - start_s)
+            self._plans[plan.plan_id] = ready
+            self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan.plan_id, prepare_s=ready.prepare_s)))
+        finally:
+            self._proposals.pop(plan.plan_id, None)
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._frames or self._proposals:
+            self._idle.clear()
+        else:
+            self._idle.set()
