@@ -44,6 +44,8 @@ _CALLS: dict[str, Callable[..., _Number]] = {
 }
 _MAX_LENGTH = 2000
 _MAX_EXPONENT = 16
+_MAX_DEPTH = 200
+_MAX_BITS = 128
 
 
 def evaluate(dim: Dim, binding: Binding) -> int:
@@ -94,9 +96,15 @@ def _parse(text: str) -> ast.expr:
     if len(text) > _MAX_LENGTH:
         raise BundleError(f"a size expression is longer than {_MAX_LENGTH} characters")
     try:
-        return ast.parse(text, mode="eval").body
+        body = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BundleError(f"size expression {text!r} cannot be read") from error
+    level: list[ast.AST] = [body]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise BundleError(f"size expression {text[:40]!r}... is nested deeper than {_MAX_DEPTH} levels")
+    return body
 
 
 def _evaluate(node: ast.expr, binding: Binding, text: str) -> _Number:
@@ -114,7 +122,10 @@ def _evaluate(node: ast.expr, binding: Binding, text: str) -> _Number:
         case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))) if (
             0 <= exponent <= _MAX_EXPONENT
         ):
-            return _evaluate(left, binding, text) ** exponent
+            base = _evaluate(left, binding, text)
+            if max(abs(base.numerator), base.denominator).bit_length() * exponent > _MAX_BITS:
+                raise BundleError(f"size expression {text!r} is too large")
+            return base**exponent
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _apply(_BINARY[type(op)], [_evaluate(left, binding, text), _evaluate(right, binding, text)], text)
         case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in _CALLS:
@@ -124,7 +135,10 @@ def _evaluate(node: ast.expr, binding: Binding, text: str) -> _Number:
 
 def _apply(function: Callable[..., _Number], values: list[_Number], text: str) -> _Number:
     try:
-        return function(*values)
+        result = function(*values)
+        if max(abs(result.numerator), result.denominator).bit_length() > _MAX_BITS:
+            raise BundleError(f"size expression {text!r} is too large")
+        return result
     except (ZeroDivisionError, TypeError) as error:
         raise BundleError(f"size expression {text!r} has no value: {error}") from error
 

@@ -1,0 +1,160 @@
+"""From a spec to a bundle on disk: load the module, capture it, write everything down."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from partitioner import bundle as bundles
+from partitioner import graphjson, preprocess
+from partitioner.bundle import Bundle, WeightsOrigin, cache_dir
+from partitioner.errors import BundleError, InputError, ModelError, UsageError
+from partitioner.trace import Capture, Example, capture, load_exported, save
+from partitioner.trace.dynamic import DynamicSizes, parse
+from partitioner.zoo import DIGITS, ModelRequest, kind_of, slug
+
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A module, what it is captured with, and the records that go with it."""
+
+    module: torch.nn.Module
+    example: Example
+    name: str
+    origin: WeightsOrigin
+    preprocess: Mapping[str, object] | None = None
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def pack(request: ModelRequest, target: Path | None, *, overwrite: bool = False) -> Bundle:
+    """Capture what the request names and write its bundle.
+
+    Args:
+        target: where; None means in the cache, named by the digest.
+        overwrite: replace a bundle at ``target``.
+    """
+    captured, source = _capture(request)
+    record = _preprocess_record(request, source, captured)
+    labels = _labels(request, source)
+    where = target
+    staging: tempfile.TemporaryDirectory[str] | None = None
+    if where is None:
+        bundle_dir = cache_dir() / "bundles"
+        bundle_dir.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(prefix=".packing-", dir=bundle_dir)
+        where = Path(staging.name) / "bundle"
+    try:
+        packed = bundles.write(
+            where,
+            graph_text=graphjson.dumps(captured.graph, producer=captured.producer),
+            weights=captured.weights,
+            save_weights=save,
+            name=source.name,
+            origin=source.origin,
+            notes=(*source.notes, *captured.notes),
+            preprocess=record,
+            labels=labels,
+            overwrite=overwrite or target is not None and target.is_relative_to(cache_dir()),
+        )
+        return packed if staging is None else _into_cache(packed)
+    finally:
+        if staging is not None:
+            staging.cleanup()
+
+
+def _capture(request: ModelRequest) -> tuple[Capture, Source]:
+    kind = kind_of(request.spec)
+    dynamic = parse(request.dynamic)
+    if kind == "pt2":
+        return _load_pt2(request, dynamic)
+    source = _source(kind, request)
+    return capture(source.module, source.example, dynamic=dynamic), source
+
+
+def _source(kind: str, request: ModelRequest) -> Source:
+    torch.manual_seed(SEED)
+    if kind == "torchvision":
+        from partitioner.zoo import torchvision_models
+
+        return torchvision_models.load(request.spec, request.shapes)
+    if kind == DIGITS:
+        from partitioner.zoo import digits
+
+        return Source(
+            module=digits.build(),
+            example=Example(args=(torch.zeros(1, 1, 8, 8),)),
+            name=DIGITS,
+            origin="trained",
+            preprocess=digits.PREPROCESS,
+            labels=digits.LABELS,
+        )
+    from partitioner.zoo import user_models
+
+    return user_models.load(request.spec, request.shapes)
+
+
+def _load_pt2(request: ModelRequest, dynamic: DynamicSizes) -> tuple[Capture, Source]:
+    if not request.is_trusted:
+        raise UsageError(
+            f"{request.spec}: loading a .pt2 file can run code from it; pass --trust if you trust where it came from"
+        )
+    if request.shapes:
+        raise UsageError("--shape has no meaning for a .pt2 file: it was captured with its shapes")
+    captured = load_exported(request.spec, dynamic=dynamic)
+    module = torch.nn.Module()
+    source = Source(module=module, example=Example(), name=Path(request.spec).stem, origin="given")
+    return captured, source
+
+
+def _preprocess_record(
+    request: ModelRequest, source: Source, captured: Capture
+) -> Mapping[str, object] | None:
+    record = source.preprocess
+    if request.preprocess is not None:
+        try:
+            record = json.loads(request.preprocess.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--preprocess {request.preprocess}: {error}") from error
+        if not isinstance(record, dict):
+            raise UsageError(f"--preprocess {request.preprocess} holds no record")
+    if record is None:
+        return None
+    names = [each.name for each in captured.graph.inputs]
+    if len(names) != 1:
+        raise ModelError(f"a preprocess record fits a model of one input; this one takes {', '.join(names)}")
+    record = {**record, "input": names[0]}
+    try:
+        preprocess.check(record)
+    except (BundleError, InputError) as error:
+        raise UsageError(f"the preprocess record cannot be used: {error}") from error
+    return record
+
+
+def _labels(request: ModelRequest, source: Source) -> tuple[str, ...] | None:
+    if request.labels is None:
+        return source.labels
+    try:
+        return tuple(line.strip() for line in request.labels.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels {request.labels}: {error}") from error
+
+
+def _into_cache(packed: Bundle) -> Bundle:
+    """Move a freshly packed bundle to the place its digest gives; one that is there already is the same."""
+    target = cache_dir() / "bundles" / f"{slug(packed.name)}-{packed.digest[:12]}"
+    try:
+        packed.path.rename(target)
+    except OSError:
+        try:
+            return Bundle.open(target)
+        except BundleError:
+            raise BundleError(f"{target} is in the way and no good: remove it") from None
+    return Bundle.open(target)
