@@ -108,6 +108,25 @@ class Client:
             raise DeadlineExceeded(self._timeouts.propose_s)
         return waiting.value
 
+    def forget(self, plan: Plan) -> None:
+        """Propose this plan again the next time it is asked for: the worker no longer has it."""
+        with self._lock:
+            self._proposals.pop(plan.plan_id, None)
+
+    def require_model(self, digest: str, name: str) -> None:
+        """Check that the worker serves a model.
+
+        Raises:
+            WorkerRefused: it does not, or not yet.
+        """
+        served = self.info.models if self.info is not None else ()
+        found = next((model for model in served if model.digest == digest), None)
+        if found is None:
+            names = ", ".join(f"{model.name} ({model.digest[:12]})" for model in served) or "nothing"
+            raise WorkerRefused("UNKNOWN_MODEL", f"it serves {names}, not {name} ({digest[:12]})")
+        if not found.is_ready:
+            raise WorkerRefused("UNSUPPORTED", f"{name} is not ready there: {found.reason}")
+
     def submit(
         self,
         plan_id: str,

@@ -60,13 +60,17 @@ class EmbeddedWorker:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> str:
-        """Start it and wait until it serves; returns ``host:port``.
+        """``launch`` and ``wait_ready``."""
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process; the caller may do other things while it gets ready.
 
         Raises:
-            EmbeddedWorkerError: it did not start, died, or said nothing in time.
+            EmbeddedWorkerError: it cannot be started.
         """
         self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in stop()
-        environment = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         try:
             self._process = subprocess.Popen(
                 self._argv,
@@ -75,11 +79,18 @@ class EmbeddedWorker:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 text=True,
-                env=environment,
+                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             )
         except OSError as error:
             self.stop()
             raise EmbeddedWorkerError(f"the embedded worker cannot be started: {error.strerror}") from error
+
+    def wait_ready(self) -> str:
+        """Wait until it serves; returns ``host:port``.
+
+        Raises:
+            EmbeddedWorkerError: it died, or said nothing in time; it is stopped then.
+        """
         try:
             self.target = _target(self._ready_line())
         except BaseException:

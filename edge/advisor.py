@@ -1,0 +1,224 @@
+"""Which plan to run: measured on this device, on the worker and on the link, priced by ``partitioner.cost``.
+
+The device's profile is measured on first use and kept in the cache, by model, runtime, threads, versions and sizes; a
+worker on the same machine with the same runtime finds it there too. The worker's comes by RPC, the link is measured
+each time. An emulated slowdown multiplies the device's profile and is never kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.client import Client
+from partitioner.bundle import Bundle, cache_dir
+from partitioner.cost import LOSSLESS, SOURCE, CandidateTable
+from partitioner.errors import PlanError, ProfileError, UsageError
+from partitioner.inputs import Sample
+from partitioner.link import Link
+from partitioner.optimize.scan import Priced, choose
+from partitioner.plan import Plan
+from partitioner.profile import Profile
+from partitioner.runtimes import Engine
+from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
+from protos.codecs import CODECS
+
+_LOG = logging.getLogger(__name__)
+AUTO = "auto"
+_SOURCE_PACKED = f"{SOURCE}+zstd"
+
+OnProgress = Callable[[str, float], None]
+"""Takes what is being measured and how far it is, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user asked for. ``codecs``: those that may be chosen; None admits every measured one."""
+
+    cut: str = AUTO
+    codec: str | None = None
+    codecs: tuple[str, ...] | None = LOSSLESS
+
+    def __post_init__(self) -> None:
+        known = (AUTO, SOURCE, _SOURCE_PACKED, *CODECS)
+        for codec in (self.codec or AUTO, *(self.codecs or ())):
+            if codec not in known:
+                raise UsageError(f"no codec {codec!r}; choose from {', '.join(known)}")
+        if self.codec in (SOURCE, _SOURCE_PACKED) and self.cut != CLOUD:
+            raise UsageError("the original bytes can only be sent with --cut cloud")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it takes measurements to grant it."""
+        return AUTO in (self.cut, self.codec) and self.cut != LOCAL
+
+    @property
+    def needs_worker(self) -> bool:
+        """Whether a worker has a part in it."""
+        return self.cut != LOCAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was measured."""
+
+    edge: Profile
+    cloud: Profile
+    link: Link
+
+    def table(self, *, codecs: tuple[str, ...] | None, source_bytes: int | None = None) -> CandidateTable:
+        """Every admitted candidate of the two profiles."""
+        return CandidateTable.from_profiles(self.edge, self.cloud, codecs=codecs, source_bytes=source_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """A plan to run; ``predicted`` is there where it was chosen by measurements."""
+
+    plan: Plan
+    cut: Cut
+    codec: str
+    predicted: Priced | None = None
+
+
+def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evidence]) -> Selected:
+    """The plan that grants a wish for inputs like ``sample``; asks for evidence only where it must be chosen.
+
+    Raises:
+        PlanError: there is no such cut, or no candidate that the wish allows.
+        UsageError: the original bytes are wanted of a sample that has none.
+    """
+    has_source = sample.source is not None
+    if wish.is_measured:
+        priced = _cheapest(wish, sample, evidence(), cut_id=None if wish.cut == AUTO else cuts.find(wish.cut).id)
+        cut, codec = cuts.find(priced.candidate.cut_id), priced.candidate.codec
+        return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced)
+    cut = cuts.find(wish.cut)
+    if cut.is_local:
+        return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
+    codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
+    if codec.startswith(SOURCE) and not has_source:
+        raise UsageError(f"{sample.name} is a tensor: it has no original bytes to send; choose another codec")
+    return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec)
+
+
+def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | None) -> Priced:
+    has_source = sample.source is not None
+    fixed = wish.codec if wish.codec != AUTO else None
+    codecs = wish.codecs if fixed is None else (fixed,)
+    table = evidence.table(codecs=codecs, source_bytes=sample.nbytes_original if has_source else None)
+    for priced in choose(table, evidence.link).ranked:
+        candidate = priced.candidate
+        is_possible = has_source or not candidate.codec.startswith(SOURCE)
+        is_wanted = fixed is None or candidate.is_local or candidate.codec == fixed
+        if is_possible and is_wanted and cut_id in (None, candidate.cut_id):
+            return priced
+    raise PlanError("no candidate has this cut and codec; cleft-plan cut lists them")
+
+
+def _plan(cuts: Cuts, cut: Cut, codec: str) -> Plan:
+    if not codec.startswith(SOURCE):
+        return cuts.plan(cut, codec=codec)
+    return cuts.plan(cut, codec=codec.replace(SOURCE, "none", 1), from_source=True)
+
+
+class Advisor:
+    """Gathers what a choice takes."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        slowdown: float,
+        budget_s: float,
+        on_progress: OnProgress = lambda what, share: None,
+    ) -> None:
+        self._bundle = bundle
+        self._engine = engine
+        self._slowdown = slowdown
+        self._budget_s = budget_s
+        self._on_progress = on_progress
+
+    def gather(self, client: Client, *, link: Link | None = None) -> Evidence:
+        """Both profiles, and the link unless it is given. The link is measured last, when nothing else runs.
+
+        Raises:
+            EdgeError: the worker does not tell.
+            ProfileError: its profile cannot be read, or is of another model.
+        """
+        edge, cloud = self.edge_profile(), self.cloud_profile(client)
+        return Evidence(edge=edge, cloud=cloud, link=client.measure_link() if link is None else link)
+
+    def edge_profile(self) -> Profile:
+        """The device's own profile, measured on first use."""
+        path = self._path()
+        profile = _read(path, self._bundle.digest)
+        if profile is None:
+            profile = self._measure()
+            _write(path, profile.dumps())
+        return profile if self._slowdown == 1.0 else profile.slowed(self._slowdown)
+
+    def cloud_profile(self, client: Client) -> Profile:
+        """The worker's profile, measured there on first use."""
+        text = client.fetch_profile(
+            self._bundle.digest,
+            budget_s=self._budget_s,
+            on_progress=lambda share: self._on_progress("profiling the worker", share),
+        )
+        profile = Profile.loads(text)
+        if profile.model_digest != self._bundle.digest:
+            raise ProfileError("the worker sent the profile of another model")
+        return profile
+
+    def _measure(self) -> Profile:
+        from partitioner.measure import measure_steps
+
+        binding = self._bundle.graph.example_binding
+        steps = measure_steps(self._bundle, self._engine, budget_s=self._budget_s, binding=binding)
+        return _finish(steps, lambda share: self._on_progress("profiling this device", share))
+
+    def _path(self) -> Path:
+        info, sizes = self._engine.info, self._bundle.graph.example_binding
+        facts = [info.name, info.device, info.threads, sorted(info.versions.items()), sorted(sizes.items())]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return cache_dir() / "profiles" / f"{self._bundle.digest}-{key}.json"
+
+
+def _finish(steps: Generator[float, None, Profile], on_progress: Callable[[float], None]) -> Profile:
+    """Take every step of a measurement; returns what it returns."""
+
+    def delegate() -> Generator[float, None, None]:
+        found.append((yield from steps))
+
+    found: list[Profile] = []
+    for share in delegate():
+        on_progress(share)
+    return found[0]
+
+
+def _read(path: Path, digest: str) -> Profile | None:
+    try:
+        profile = Profile.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, ProfileError) as error:
+        _LOG.warning("a cached profile is not used: %s", error)
+        return None
+    return profile if profile.model_digest == digest else None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)
+    except OSError as error:
+        _LOG.warning("the profile was not kept: %s", error)

@@ -1,0 +1,116 @@
+"""What a request gives back: the model's outputs, where they were made, and where the time went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from partitioner.graph import Graph
+from partitioner.runtimes import Array
+
+Where = Literal["edge", "cloud", "split"]
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of one request by what they were spent on.
+
+    ``encode_s`` and ``decode_s`` hold both directions and both machines. ``preprocess_s`` is the time wherever it was
+    done; ``tail_s`` is the worker's computing, ``wire_s`` what the link and the messages took. What ``total_s`` holds
+    beyond their sum is the device's own bookkeeping.
+    """
+
+    total_s: float
+    preprocess_s: float = 0.0
+    head_s: float = 0.0
+    encode_s: float = 0.0
+    wire_s: float = 0.0
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    tail_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer. ``outputs`` are the model's in its own order, by path (``logits``, ``boxes.0``).
+
+    ``value`` has the shape of what the model returns: an array, or a dict, list or tuple of them. ``is_fallback``:
+    the worker was to finish this one and did not, so the device did.
+    """
+
+    outputs: Mapping[str, Array]
+    value: object
+    cut: str
+    cut_id: str
+    codec: str
+    where: Where
+    is_fallback: bool
+    times: Times
+    up_bytes: int
+    down_bytes: int
+    slowdown: float
+
+
+def assemble(graph: Graph, values: Mapping[str, Array]) -> tuple[dict[str, Array], object]:
+    """Outputs by path in the model's order, and the structure that the model returns."""
+    leaves: list[object] = [output.constant if output.name is None else values[output.name] for output in graph.outputs]
+    paths = {output.path: values[output.name] for output in graph.outputs if output.name is not None}
+    return paths, _build(graph.tree, leaves)
+
+
+def _build(tree: object, leaves: list[object]) -> object:
+    if isinstance(tree, int):
+        return leaves[tree]
+    assert isinstance(tree, dict)
+    ((kind, items),) = tree.items()
+    if kind == "dict":
+        return {key: _build(item, leaves) for key, item in items.items()}
+    built = [_build(item, leaves) for item in items]
+    return tuple(built) if kind == "tuple" else built
+
+
+def top_labels(outputs: Mapping[str, Array], labels: tuple[str, ...] | None) -> list[tuple[str, float]] | None:
+    """The five likeliest labels with their softmax probability; None unless the only output holds a score per label."""
+    if labels is None or len(outputs) != 1:
+        return None
+    scores = np.asarray(next(iter(outputs.values())), dtype=np.float64)
+    if scores.size != len(labels) or scores.shape[-1] != len(labels) or not np.isfinite(scores).all():
+        return None
+    weights = np.exp(scores.ravel() - scores.max())
+    weights /= weights.sum()
+    return [(labels[index], float(weights[index])) for index in np.argsort(-weights, kind="stable")[:TOP]]
+
+
+def max_rel_diff(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
+    """max|a - b| / max|b| of the worst output; the largest float where the two do not compare.
+
+    Empty outputs differ by nothing. Whole numbers and booleans compare as numbers. NaN and infinities must stand in
+    the same places; the rest is compared without them. Where b is all zeros, only zeros equal it.
+    """
+    if found.keys() != wanted.keys():
+        return sys.float_info.max
+    return max((_difference(found[name], wanted[name]) for name in wanted), default=0.0)
+
+
+def _difference(found: Array, wanted: Array) -> float:
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return sys.float_info.max
+    if np.array_equal(found, wanted):
+        return 0.0
+    kind = np.complex128 if np.iscomplexobj(wanted) else np.float64
+    a, b = found.astype(kind), wanted.astype(kind)
+    is_plain = np.isfinite(b)
+    is_same = (a == b) | (np.isnan(a) & np.isnan(b))
+    if not (is_same | is_plain).all() or not np.isfinite(a[is_plain]).all():
+        return sys.float_info.max
+    if not is_plain.any():
+        return 0.0
+    error, scale = float(np.abs(a - b, where=is_plain, out=np.zeros(b.shape)).max()), float(np.abs(b[is_plain]).max())
+    if error == 0.0:
+        return 0.0
+    return min(error / scale, sys.float_info.max) if scale > 0 else sys.float_info.max

@@ -1,0 +1,57 @@
+"""What a program hands to a session, as a sample: tensors, a picture's bytes, or its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from partitioner.bundle import Bundle
+from partitioner.errors import InputError
+from partitioner.inputs import Sample
+from partitioner.runtimes import Array
+
+
+def to_sample(given: object, bundle: Bundle) -> Sample:
+    """A sample of whatever a program holds.
+
+    A mapping holds one tensor per model input. Bytes are an encoded picture. An array of uint8 is pixels (or an encoded
+    picture, where it has one axis) for a model that prepares pictures; any other array is the model's one input.
+    Whatever numpy can read counts as an array.
+
+    Raises:
+        InputError: it fits none of these.
+    """
+    inputs = bundle.graph.inputs
+    if isinstance(given, Sample):
+        return given
+    if isinstance(given, Mapping):
+        tensors = {str(name): _array(value) for name, value in given.items()}
+        return _of_tensors(tensors)
+    if isinstance(given, bytes | bytearray | memoryview):
+        return _of_source(np.frombuffer(given, np.uint8), bundle)
+    array = _array(given)
+    if array.dtype == np.uint8 and bundle.preprocess is not None:
+        return _of_source(array, bundle)
+    if len(inputs) != 1:
+        names = ", ".join(each.name for each in inputs)
+        raise InputError(f"the model has {len(inputs)} inputs ({names}): give a mapping of names to arrays")
+    return _of_tensors({inputs[0].name: array})
+
+
+def _of_source(source: Array, bundle: Bundle) -> Sample:
+    if bundle.preprocess is None:
+        raise InputError("the model has no preprocess record for pictures: give its input tensors")
+    pixels = np.ascontiguousarray(source, np.uint8)
+    return Sample(name="given", source=pixels, nbytes_original=pixels.nbytes)
+
+
+def _of_tensors(tensors: Mapping[str, Array]) -> Sample:
+    return Sample(name="given", tensors=tensors, nbytes_original=sum(array.nbytes for array in tensors.values()))
+
+
+def _array(given: object) -> Array:
+    array: Array = np.asarray(given)
+    if array.dtype.hasobject:
+        raise InputError(f"{type(given).__name__} is no array of numbers")
+    return array

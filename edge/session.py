@@ -1,0 +1,345 @@
+"""Split inference as one call: ``with Session("torchvision:resnet18", cloud="host:port") as s: answer = s(x)``.
+
+A session holds the bundle, the device's engine and a connection; it picks a plan (once per kind of input) and walks
+the plan's stages, here or there, over one pool of named tensors. Whatever the plan's shape, that is the whole
+interpreter.
+
+What went up stays in the pool until the answer is there. When the worker is lost, refuses or answers nonsense twice,
+the device finishes the request *from the cut*: no input is lost, and the answer says so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+
+from edge.advisor import AUTO, Advisor, Evidence, OnProgress, Selected, Wish, select
+from edge.answer import Answer, Times, Where, assemble
+from edge.client import Client
+from edge.clock import DeviceClock
+from edge.config import TIMEOUTS, Timeouts
+from edge.connection import Connection
+from edge.embedded import EmbeddedWorker
+from edge.errors import EdgeError, WorkerRefused
+from edge.runner import Runner
+from edge.sample import to_sample
+from partitioner.bundle import Bundle
+from partitioner.cost import LOSSLESS
+from partitioner.errors import UsageError
+from partitioner.inputs import Sample
+from partitioner.link import Link
+from partitioner.plan import SOURCE, Segment
+from partitioner.runtimes import Array, Engine
+from partitioner.segments import Cuts
+from partitioner.units import size
+
+_EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
+"""Refusals that every frame would meet: reported, not papered over."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What one request has cost so far."""
+
+    preprocess_s: float = 0.0
+    head_s: float = 0.0
+    encode_s: float = 0.0
+    wire_s: float = 0.0
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    tail_s: float = 0.0
+    up_bytes: int = 0
+    down_bytes: int = 0
+    is_fallback: bool = False
+
+
+class Session:
+    """One model, split between this device and a worker. Not thread-safe.
+
+    Args:
+        model: a bundle, or a model spec as ``cleft-plan pack`` takes it.
+        cloud: ``HOST:PORT`` of a worker; without it a worker is started as a child process for as long as the session
+            lasts.
+        cut: ``auto``, ``local``, ``cloud``, or a cut's name or id.
+        codec: of what crosses; ``auto`` chooses among ``codecs``. Without it a named cut sends exact numbers.
+        codecs: what may be chosen; by default only what is exact. None admits every codec.
+        slowdown: emulate a device that many times slower.
+        deadline_s: per request.
+        fallback: finish on the device what the worker does not.
+        pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
+        notify: takes lines for people.
+        on_progress: takes what is being measured, and how far it is.
+    """
+
+    def __init__(
+        self,
+        model: str | Bundle,
+        *,
+        cloud: str | None = None,
+        cut: str = AUTO,
+        codec: str | None = None,
+        codecs: Sequence[str] | None = LOSSLESS,
+        device: str = "auto",
+        threads: int = 1,
+        allow_ops: Sequence[str] = (),
+        slowdown: float = 1.0,
+        deadline_s: float | None = None,
+        fallback: bool = True,
+        pin_plan: bool = False,
+        profile_budget_s: float = 20.0,
+        timeouts: Timeouts = TIMEOUTS,
+        notify: Callable[[str], None] = lambda line: None,
+        on_progress: OnProgress = lambda what, share: None,
+    ) -> None:
+        self._wish = Wish(cut=cut, codec=codec, codecs=None if codecs is None else tuple(codecs))
+        self._model = model
+        self._cloud = cloud
+        self._device, self._threads, self._allow_ops = device, threads, tuple(allow_ops)
+        self._clock = DeviceClock(slowdown=slowdown)
+        self._deadline_s = deadline_s
+        self._is_pinned = pin_plan
+        self._may_fall_back = fallback and not pin_plan
+        self._profile_budget_s = profile_budget_s
+        self._timeouts = timeouts
+        self._notify = notify
+        self._on_progress = on_progress
+        self._resources = ExitStack()
+        self._selected: dict[bool, Selected] = {}
+        self._evidence: Evidence | None = None
+        self._connection: Connection | None = None
+        self._is_worker_down = False
+
+    def open(self) -> Session:
+        """Open the bundle and the engine, and reach the worker where one is needed.
+
+        Raises:
+            CleftError: the model, the device or the worker cannot be had.
+        """
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """End the session with the worker, and the embedded worker with it."""
+        self._resources.close()
+        self._connection = None
+
+    def __enter__(self) -> Session:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The device's engine."""
+        return self._runner.engine
+
+    @property
+    def clock(self) -> DeviceClock:
+        """How the device's times are taken."""
+        return self._clock
+
+    @property
+    def client(self) -> Client:
+        """The session with the worker.
+
+        Raises:
+            EdgeError: it cannot be reached.
+        """
+        if self._connection is None:
+            raise UsageError("nothing runs in the cloud with --cut local")
+        return self._connection.client
+
+    def evidence(self, *, link: Link | None = None) -> Evidence:
+        """Both profiles and the link; measured once."""
+        if self._evidence is None:
+            self._evidence = self._advisor.gather(self.client, link=link)
+        return self._evidence
+
+    def select(self, given: object) -> Selected:
+        """The plan for inputs like this one; chosen once for pictures and once for tensors, and made ready.
+
+        Raises:
+            CleftError: there is none, or the worker refuses it.
+        """
+        sample = to_sample(given, self.bundle)
+        has_source = sample.source is not None
+        if has_source not in self._selected:
+            selected = select(self.cuts, self._wish, sample, evidence=self.evidence)
+            if not selected.plan.is_local:
+                self.client.propose(selected.plan)
+            if self._is_pinned:
+                self._pin(selected)
+            self._selected[has_source] = selected
+        return self._selected[has_source]
+
+    def __call__(self, given: object, *, deadline_s: float | None = None) -> Answer:
+        """Answer one input: an array, a mapping of names to arrays, or a picture's bytes or pixels.
+
+        Raises:
+            InputError: it does not fit the model.
+            EdgeError: the worker was needed and could not be had; only without ``fallback``.
+        """
+        sample = to_sample(given, self.bundle)
+        selected = self.select(sample)
+        spent = _Spent()
+        start_s = time.perf_counter()
+        deadline_s = self._deadline_s if deadline_s is None else deadline_s
+        values = self._walk(selected, sample, spent, deadline_s=deadline_s)
+        outputs, value = assemble(self.bundle.graph, values)
+        return Answer(
+            outputs=outputs,
+            value=value,
+            cut=selected.cut.name,
+            cut_id=selected.cut.id,
+            codec=selected.codec,
+            where=_where(selected, spent),
+            is_fallback=spent.is_fallback,
+            times=Times(
+                total_s=time.perf_counter() - start_s,
+                preprocess_s=spent.preprocess_s,
+                head_s=spent.head_s,
+                encode_s=spent.encode_s,
+                wire_s=spent.wire_s,
+                queue_s=spent.queue_s,
+                decode_s=spent.decode_s,
+                tail_s=spent.tail_s,
+            ),
+            up_bytes=spent.up_bytes,
+            down_bytes=spent.down_bytes,
+            slowdown=self._clock.slowdown,
+        )
+
+    def whole(self, given: object) -> dict[str, Array]:
+        """The whole model's outputs for an input, computed on this device without any cut."""
+        sample = to_sample(given, self.bundle)
+        values: Mapping[str, Array]
+        values = sample.tensors if sample.tensors is not None else self._prepared(sample, _Spent())
+        ran = self._runner.run(self.cuts.whole(), values)
+        return assemble(self.bundle.graph, ran.outputs)[0]
+
+    def _open(self) -> None:
+        from partitioner import zoo
+
+        self.bundle = self._model if isinstance(self._model, Bundle) else zoo.resolve(self._model)
+        self.cuts = Cuts(self.bundle.graph, self.bundle.digest)
+        if self._wish.cut != AUTO:
+            self.cuts.find(self._wish.cut)
+        embedded = None
+        if self._wish.needs_worker and self._cloud is None:
+            embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments())
+            self._resources.callback(embedded.stop)
+            embedded.launch()
+        from partitioner.runtimes.eager import open_engine
+
+        engine = open_engine(self.bundle, device=self._device, threads=self._threads, allow_ops=self._allow_ops)
+        self._runner = Runner(engine, record=self.bundle.preprocess, clock=self._clock)
+        self._advisor = Advisor(
+            self.bundle,
+            engine,
+            slowdown=self._clock.slowdown,
+            budget_s=self._profile_budget_s,
+            on_progress=self._on_progress,
+        )
+        target = embedded.wait_ready() if embedded is not None else self._cloud
+        if self._wish.needs_worker and target is not None:
+            self._connection = Connection(target, clock=self._clock, timeouts=self._timeouts)
+            self._resources.callback(self._connection.close)
+            self.client.require_model(self.bundle.digest, self.bundle.name)
+
+    def _worker_arguments(self) -> list[str]:
+        arguments = ["--threads", str(self._threads), "--device", self._device]
+        return [*arguments, *(f"--allow-ops={namespace}" for namespace in self._allow_ops)]
+
+    def _walk(self, selected: Selected, sample: Sample, spent: _Spent, *, deadline_s: float | None) -> dict[str, Array]:
+        values: dict[str, Array] = dict(sample.tensors or {})
+        if sample.source is not None:
+            values[SOURCE] = sample.source
+            if SOURCE not in selected.plan.stages[0].segment.inputs:
+                values.update(self._prepared(sample, spent))
+        chosen: dict[str, str] = {}
+        expires_s = None if deadline_s is None else time.monotonic() + deadline_s
+        for index, stage in enumerate(selected.plan.stages):
+            if stage.place == "edge":
+                made = self._run_here(stage.segment, values, spent)
+            else:
+                left_s = None if expires_s is None else max(0.0, expires_s - time.monotonic())
+                made = self._run_there(selected, index, values, chosen, spent, left_s=left_s)
+            values.update(made)
+            chosen.update(stage.codecs)
+        return values
+
+    def _prepared(self, sample: Sample, spent: _Spent) -> dict[str, Array]:
+        assert sample.source is not None
+        tensors, took_s = self._runner.preprocess(sample.source)
+        spent.preprocess_s += took_s
+        return tensors
+
+    def _run_here(self, segment: Segment, values: Mapping[str, Array], spent: _Spent) -> dict[str, Array]:
+        ran = self._runner.run(segment, values)
+        spent.head_s += ran.compute_s
+        spent.preprocess_s += ran.preprocess_s
+        return ran.outputs
+
+    def _run_there(
+        self,
+        selected: Selected,
+        index: int,
+        values: Mapping[str, Array],
+        chosen: Mapping[str, str],
+        spent: _Spent,
+        *,
+        left_s: float | None,
+    ) -> dict[str, Array]:
+        assert self._connection is not None
+        segment = selected.plan.stages[index].segment
+        names = (SOURCE,) if segment.preprocess else segment.inputs
+        sent = {name: values[name] for name in names}
+        start_s = time.perf_counter()
+        try:
+            reply = self._connection.ask(selected.plan, index, sent, chosen, deadline_s=left_s)
+        except EdgeError as error:
+            if not self._may_fall_back or (isinstance(error, WorkerRefused) and error.code in _EVERY_FRAME):
+                raise
+            spent.wire_s += time.perf_counter() - start_s
+            spent.is_fallback = True
+            self._note_down(error)
+            return self._run_here(segment, sent, spent)
+        self._is_worker_down = False
+        spent.encode_s += reply.encode_s + reply.worker.encode_s
+        spent.decode_s += reply.decode_s + reply.worker.decode_s
+        spent.wire_s += reply.wire_s
+        spent.queue_s += reply.worker.queue_s
+        spent.preprocess_s += reply.worker.preprocess_s
+        spent.tail_s += reply.worker.compute_s
+        spent.up_bytes += reply.up_bytes
+        spent.down_bytes += reply.down_bytes
+        return reply.tensors
+
+    def _note_down(self, error: EdgeError) -> None:
+        if not self._is_worker_down:
+            self._notify(f"{error}; this device finishes the rest until the worker is back")
+        self._is_worker_down = True
+
+    def _pin(self, selected: Selected) -> None:
+        kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]
+        held_bytes = self._runner.pin(kept)
+        self._notify(f"plan pinned: {size(held_bytes)} of weights are held here, and nothing is finished here on a
+        loss")
+
+
+def _where(selected: Selected, spent: _Spent) -> Where:
+    if spent.is_fallback or selected.plan.is_local:
+        return "edge"
+    return "split" if selected.cut.depth else "cloud"

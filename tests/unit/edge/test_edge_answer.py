@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from edge.answer import assemble, max_rel_diff, top_labels
+from partitioner.graph import Graph, Output
+from partitioner.runtimes import Array
+
+FAR = sys.float_info.max
+
+
+def diff(found: object, wanted: object, dtype: str = "float32") -> float:
+    return max_rel_diff({"y": np.asarray(found, dtype)}, {"y": np.asarray(wanted, dtype)})
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "expected"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([1.0, 2.0], [1.0, 4.0], 0.5),
+        ([0.0, -3.0], [0.0, -2.0], 0.5),
+        ([], [], 0.0),
+        ([np.nan, 1.0], [np.nan, 1.0], 0.0),
+        ([np.nan, 3.0], [np.nan, 2.0], 0.5),
+        ([np.inf, 2.0], [np.inf, 2.0], 0.0),
+        ([np.inf, 1.0], [-np.inf, 1.0], FAR),
+        ([np.nan, 1.0], [1.0, 1.0], FAR),
+        ([1.0, 1.0], [np.nan, 1.0], FAR),
+        ([0.0], [0.0], 0.0),
+        ([1e-9], [0.0], FAR),
+    ],
+)
+def test_the_difference_is_relative_to_the_largest_wanted_number(
+    found: list[float], wanted: list[float], expected: float
+) -> None:
+    assert diff(found, wanted) == pytest.approx(expected)
+
+
+def test_whole_numbers_booleans_and_small_floats_compare_too() -> None:
+    assert diff([1, 2, 3], [1, 2, 3], "int64") == 0
+    assert diff([1, 2, 3], [1, 2, 4], "int64") == 0.25
+    assert diff([True, False], [True, True], "bool") == 1
+    assert diff([1j, 2], [1j, 4], "complex64") == 0.5
+    small = np.ones(3, ml_dtypes.bfloat16)
+    assert max_rel_diff({"y": small}, {"y": small * 2}) == 0.5
+
+
+def test_other_shapes_types_or_names_do_not_compare() -> None:
+    ones = np.ones(3, np.float32)
+    assert max_rel_diff({"y": ones}, {"y": np.ones(4, np.float32)}) == FAR
+    assert max_rel_diff({"y": ones}, {"y": np.ones(3, np.float64)}) == FAR
+    assert max_rel_diff({"y": ones}, {"z": ones}) == FAR
+    assert max_rel_diff({}, {}) == 0
+
+
+def test_the_worst_output_counts() -> None:
+    found: dict[str, Array] = {"a": np.ones(2), "b": np.array([1.0])}
+    assert max_rel_diff(found, {"a": np.ones(2), "b": np.array([2.0])}) == 0.5
+
+
+def test_labels_come_with_softmax_probabilities_best_first() -> None:
+    scores = np.log(np.array([[0.1, 0.7, 0.2]], np.float32))
+    top = top_labels({"y": scores}, ("cat", "dog", "eel"))
+    assert top is not None
+    assert [label for label, _ in top] == ["dog", "eel", "cat"]
+    assert [p for _, p in top] == pytest.approx([0.7, 0.2, 0.1], abs=1e-6)
+
+
+@pytest.mark.parametrize("scores", [np.ones((2, 3)), np.ones((1, 4)), np.full((1, 3), np.nan), np.ones(())])
+def test_outputs_that_hold_no_score_per_label_get_no_labels(scores: Array) -> None:
+    assert top_labels({"y": scores}, ("a", "b", "c")) is None
+    assert top_labels({"y": np.ones((1, 3))}, None) is None
+    assert top_labels({"y": np.ones((1, 3)), "z": scores}, ("a", "b", "c")) is None
+
+
+def test_outputs_take_the_structure_and_order_of_the_model() -> None:
+    outputs = (
+        Output(path="boxes.0", name="b0"),
+        Output(path="boxes.1", name="b1"),
+        Output(path="count", constant=3),
+        Output(path="again", name="b0"),
+    )
+    tree = {"dict": {"boxes": {"tuple": [0, 1]}, "count": 2, "again": {"list": [3]}}}
+    graph = Graph(symbols=(), inputs=(), weights=(), nodes=(), outputs=outputs, tree=tree, layers=())
+    b0, b1 = np.zeros(1), np.ones(1)
+    paths, value = assemble(graph, {"b1": b1, "b0": b0})
+    assert list(paths) == ["boxes.0", "boxes.1", "again"]
+    assert value == {"boxes": (b0, b1), "count": 3, "again": [b0]}
