@@ -147,8 +147,11 @@ class Client:
         """
         deadline_s = self._timeouts.frame_s if deadline_s is None else deadline_s
         expires_s = time.monotonic() + deadline_s
-        with self._clock.step() as step:
-            headers, payload, payload_bytes = packing.pack(tensors, chosen)
+        try:
+            with self._clock.step() as step:
+                headers, payload, payload_bytes = packing.pack(tensors, chosen)
+        except WireError as error:
+            raise EdgeError(f"this cannot be sent: {error.detail}") from error
         taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
         if payload_bytes > taken_bytes:
             raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")

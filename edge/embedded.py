@@ -162,5 +162,6 @@ def _target(line: str) -> str:
         EmbeddedWorkerError: the line is not one that a worker of this version prints.
     """
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(line)["address"])
+        ready = json.loads(line)
+        return f"{ready['host']}:{ready['port']}"
     raise EmbeddedWorkerError(f"the embedded worker's first line cannot be read: {line.strip()[:200]!r}")

@@ -335,8 +335,7 @@ class Session:
     def _pin(self, selected: Selected) -> None:
         kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]
         held_bytes = self._runner.pin(kept)
-        self._notify(f"plan pinned: {size(held_bytes)} of weights are held here, and nothing is finished here on a
-        loss")
+        self._notify(f"plan pinned: this device holds {size(held_bytes)} of weights, and gives up finishing alone")
 
 
 def _where(selected: Selected, spent: _Spent) -> Where:

@@ -1,0 +1,23 @@
+"""``cleft-edge``: run a model split, ask whether it pays, measure the link. Subcommands are imported on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from partitioner.cli.shell import Program, run_program
+
+PROGRAM = Program(
+    name="cleft-edge",
+    summary="Run neural networks on a device, the front here and the back on a worker.",
+    commands={
+        "run": "edge.cli.run",
+        "advise": "edge.cli.advise",
+        "link": "edge.cli.link",
+        "fetch-profile": "edge.cli.fetch_profile",
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``cleft-edge``; returns the exit code."""
+    return run_program(PROGRAM, argv)
