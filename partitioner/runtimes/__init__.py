@@ -59,6 +59,13 @@ class RunnableSegment(Protocol):
             SegmentError: the run failed or was stopped.
         """
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Indices of the graph's layers in the order they run; one entry per stretch of one layer."""
+
+    def timeline(self, tensors: Mapping[str, Array]) -> tuple[float, list[float]]:
+        """Run once and take the time: seconds of the run, and the second at which each entry of ``layers`` ended."""
+
 
 class Engine(Protocol):
     """One bundle, opened on one device. Not thread-safe: one thread owns it."""

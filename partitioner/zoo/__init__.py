@@ -1,14 +1,15 @@
 """Models by name: what a *spec* may be, and the bundle it stands for.
 
-    torchvision:resnet18                  torchvision's model with random weights; ``?weights=DEFAULT`` fetches trained ones
+    torchvision:resnet18                  with random weights; ``?weights=DEFAULT`` fetches trained ones
     package.module:callable               returns a module, or a module with its example inputs
     digits                                the small trained model that ships with cleft
     path/to/bundle                        a bundle
     path/to/program.pt2                   an exported program, only where the user says that it is trusted
 
-A spec that is no bundle is packed into the cache first. Random weights are drawn once, from a fixed seed, when the bundle is
-packed: capturing twice need not give the same model, so both sides are meant to load one bundle. A user's callable is called
-every time, since nobody else can tell whether its code or its checkpoint has changed; its bundle is named by its digest.
+A spec that is no bundle is packed into the cache first. Random weights are drawn once, from a fixed seed, when the
+bundle is packed: capturing twice need not give the same model, so both sides are meant to load one bundle. A user's
+callable is called every time, since nobody else can tell whether its code or its checkpoint has changed; its bundle is
+named by its digest.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ def resolve(
         ModelError: the model cannot be found or captured.
         BundleError: the bundle cannot be used.
     """
-    return resolve_request(
-        ModelRequest(spec=spec, shapes=tuple(shapes), dynamic=tuple(dynamic), is_trusted=trust)
-    )
+    return resolve_request(ModelRequest(spec=spec, shapes=tuple(shapes), dynamic=tuple(dynamic), is_trusted=trust))
 
 
 def resolve_request(request: ModelRequest) -> Bundle:

@@ -62,7 +62,7 @@ def pack(request: ModelRequest, target: Path | None, *, overwrite: bool = False)
             notes=(*source.notes, *captured.notes),
             preprocess=record,
             labels=labels,
-            overwrite=overwrite or target is not None and target.is_relative_to(cache_dir()),
+            overwrite=overwrite or (target is not None and target.is_relative_to(cache_dir())),
         )
         return packed if staging is None else _into_cache(packed)
     finally:
@@ -114,9 +114,7 @@ def _load_pt2(request: ModelRequest, dynamic: DynamicSizes) -> tuple[Capture, So
     return captured, source
 
 
-def _preprocess_record(
-    request: ModelRequest, source: Source, captured: Capture
-) -> Mapping[str, object] | None:
+def _preprocess_record(request: ModelRequest, source: Source, captured: Capture) -> Mapping[str, object] | None:
     record = source.preprocess
     if request.preprocess is not None:
         try:

@@ -1,8 +1,8 @@
 """torchvision's models, also where its compiled half cannot be loaded.
 
-From the package index torchvision is built against another torch than the CPU build, and importing it fails because its Python half
-describes operators that the compiled half would have registered. Declaring those operators first makes all of
-``torchvision.models`` importable; a model that really calls one of them still cannot run.
+From the package index torchvision is built against another torch than the CPU build, and importing it fails because its
+Python half describes operators that the compiled half would have registered. Declaring those operators first makes all
+of ``torchvision.models`` importable; a model that really calls one of them still cannot run.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def _build(models: ModuleType, name: str, weights: object, spec: str) -> torch.n
     options: dict[str, object] = {"weights": weights}
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = weights is None
-    if weights is None and any(part in name for part in ("deeplab", "fcn", "lraspp", "rcnn", "retinanet", "ssd", "fcos")):
+    if weights is None and any(
+        part in name for part in ("deeplab", "fcn", "lraspp", "rcnn", "retinanet", "ssd", "fcos")
+    ):
         options["weights_backbone"] = None
     try:
         module = models.get_model(name, **options)

@@ -1,0 +1,146 @@
+"""``cleft-plan profile``: measure a model on this device, within a budget of time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from partitioner.cli import arguments
+from partitioner.cli.models import add_bind_argument, add_model_arguments, binding_of, open_model
+from partitioner.cli.output import print_table, progress, warn
+from partitioner.units import digits, ms, size
+
+if TYPE_CHECKING:
+    from partitioner.bundle import Bundle
+    from partitioner.inputs import Sample
+    from partitioner.profile import Profile
+
+HELP = "measure a model on this device: layers, prefixes and suffixes at the cuts, codecs, memory"
+EXAMPLES = """\
+examples:
+  cleft-plan profile torchvision:resnet18 --budget 30s -o edge.json
+  cleft-plan profile resnet18.bundle --threads 2 --input photo.jpg --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_model_arguments(parser)
+    add_bind_argument(parser)
+    parser.add_argument(
+        "--budget", type=arguments.duration_s, default=60.0, metavar="TIME", help="how long to measure (default: 60s)"
+    )
+    parser.add_argument("--input", type=Path, metavar="FILE", help="measure with this input (default: a random one)")
+    add_engine_arguments(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile here")
+    parser.add_argument("--json", action="store_true", help="print the profile (schema cleft.profile/1)")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how a model is run."""
+    group = parser.add_argument_group("runtime")
+    group.add_argument("--runtime", choices=("eager",), default="eager", help="what runs the model (default: eager)")
+    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (default: auto)")
+    group.add_argument(
+        "--threads", type=arguments.positive_int, default=1, metavar="N", help="threads of one operator (default: 1)"
+    )
+    group.add_argument(
+        "--allow-ops",
+        type=arguments.names,
+        default=(),
+        metavar="A,B",
+        help="operator namespaces to allow beside aten, such as torchvision",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and show or write what was measured."""
+    from partitioner.cli.profiles import dump_profile
+    from partitioner.measure import measure_steps
+    from partitioner.runtimes.eager import open_engine
+
+    bundle = open_model(args)
+    engine = open_engine(bundle, device=args.device, threads=args.threads, allow_ops=args.allow_ops)
+    steps = measure_steps(
+        bundle,
+        engine,
+        budget_s=args.budget,
+        binding=binding_of(args, bundle.graph),
+        sample=_sample(args.input, bundle),
+    )
+    with progress(f"profiling {bundle.name}", total=1.0) as advance:
+        done = 0.0
+        while True:
+            try:
+                share = next(steps)
+            except StopIteration as end:
+                profile: Profile = end.value
+                break
+            advance(max(0.0, share - done), "")
+            done = max(done, share)
+    if profile.noisy:
+        warn(
+            f"this machine is noisy: whole runs spread by {profile.noise_ratio:.0%} of their median, "
+            "so cuts that are closer than that cannot be told apart; try again when it is idle"
+        )
+    if args.output is not None:
+        dump_profile(profile, args.output)
+    if args.json:
+        print(profile.dumps(), end="")
+    else:
+        _print(profile)
+        if args.output is not None:
+            print(f"written to {args.output}")
+    return 0
+
+
+def _sample(path: Path | None, bundle: Bundle) -> Sample | None:
+    from partitioner.inputs import read
+
+    if path is None:
+        return None
+    values = tuple(each.value for each in bundle.graph.inputs)
+    return read(path, bundle_inputs=values, preprocess=bundle.preprocess)[0]
+
+
+def _print(profile: Profile) -> None:
+    layers = [
+        (
+            layer.name,
+            layer.kind,
+            digits(layer.forward.median_s * 1e3),
+            digits(layer.forward.spread_s * 1e3),
+            digits(layer.flops / 1e6),
+            size(layer.weight_bytes),
+            size(layer.output_bytes),
+        )
+        for layer in profile.layers
+    ]
+    print_table(("layer", "kind", "ms", "spread", "MFLOP", "weights", "output"), layers, left=(0, 1))
+    print()
+    cuts = [
+        (
+            cut.name,
+            digits(cut.prefix.median_s * 1e3),
+            digits(cut.suffix.median_s * 1e3),
+            cut.prefix.how,
+            size(sum(tensor.nbytes for tensor in cut.crossing)) if cut.crossing else "-",
+            *(size(found.up_bytes) if (found := cut.codec(name)) else "-" for name in ("none+zstd", "int8+zstd")),
+            size(cut.edge_peak_bytes + cut.edge_weight_bytes),
+        )
+        for cut in profile.cuts
+    ]
+    headings = ("cut", "prefix ms", "suffix ms", "how", "crosses", "none+zstd", "int8+zstd", "edge memory")
+    print_table(headings, cuts, left=(0, 3))
+    print()
+    total_s = sum(layer.forward.median_s for layer in profile.layers)
+    runtime = profile.runtime
+    print(
+        f"{profile.model_name} on {profile.device.cpu or profile.device.machine}, {runtime.name} on {runtime.device}, "
+        f"{runtime.threads} thread{'s' if runtime.threads > 1 else ''}: whole model {ms(profile.whole.median_s)} "
+        f"(spread {ms(profile.whole.spread_s)}, {profile.whole.samples} runs)"
+    )
+    if profile.whole.median_s > 0:
+        print(f"the layers add up to {ms(total_s)}, {total_s / profile.whole.median_s - 1:+.1%} of the whole")
+    print(f"peak memory of this process {size(profile.peak_rss_bytes)}")

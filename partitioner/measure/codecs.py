@@ -1,0 +1,123 @@
+"""Codecs on the tensors of a cut: bytes, encode and decode time (checksums included), and the error they leave."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from partitioner.profile import CodecCost
+from partitioner.runtimes import Array
+from protos.codecs import CODECS
+from protos.tensors import Limits, join, pack, unpack
+
+SOURCE = "source"
+_RUNS = 3
+_LIMITS = Limits(max_frame_bytes=2**40)
+_WORTHWHILE = 0.95
+_UNEQUAL = 1e300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecMeasure:
+    """One codec over a set of tensors; see ``CodecCost``."""
+
+    codec: str
+    nbytes: int
+    encode_s: float
+    decode_s: float
+    max_error: float = 0.0
+
+    def scaled_to(self, raw_bytes: int, measured_bytes: int) -> CodecMeasure:
+        """The cost for another set of tensors, of ``raw_bytes`` instead of the ``measured_bytes`` before encoding."""
+        if raw_bytes == measured_bytes:
+            return self
+        factor = raw_bytes / measured_bytes if measured_bytes else 0.0
+        return replace(
+            self,
+            nbytes=round(self.nbytes * factor) if measured_bytes else raw_bytes,
+            encode_s=self.encode_s * factor,
+            decode_s=self.decode_s * factor,
+        )
+
+    def to_record(self) -> CodecCost:
+        """As it stands in a profile."""
+        return CodecCost(
+            codec=self.codec,
+            up_bytes=self.nbytes,
+            encode_s=self.encode_s,
+            decode_s=self.decode_s,
+            max_error=self.max_error,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutCodecs:
+    """What was measured at one cut: every codec on what goes up, and the plain reply."""
+
+    raw_bytes: int
+    codecs: tuple[CodecMeasure, ...]
+    reply_bytes: int
+    reply: CodecMeasure
+
+
+class CodecMeter:
+    """Times the wire's own functions."""
+
+    def __init__(self, codecs: Sequence[str] = CODECS) -> None:
+        self._codecs = tuple(codecs)
+
+    def measure(self, crossing: Mapping[str, Array], reply: Mapping[str, Array]) -> CutCodecs:
+        """Every codec on what crosses, and ``none`` on what comes back."""
+        return CutCodecs(
+            raw_bytes=sum(array.nbytes for array in crossing.values()),
+            codecs=tuple(self._one(crossing, codec) for codec in self._codecs) if crossing else (),
+            reply_bytes=sum(array.nbytes for array in reply.values()),
+            reply=self._one(reply, "none"),
+        )
+
+    def measure_source(self, source: Array) -> list[CodecMeasure]:
+        """The original input bytes as they are, and packed where that pays."""
+        plain = replace(self._one({SOURCE: source}, "none"), codec=SOURCE)
+        packed = replace(self._one({SOURCE: source}, "none+zstd"), codec=f"{SOURCE}+zstd")
+        return [plain, packed] if packed.nbytes < _WORTHWHILE * plain.nbytes else [plain]
+
+    def _one(self, arrays: Mapping[str, Array], codec: str) -> CodecMeasure:
+        chosen = dict.fromkeys(arrays, codec)
+        encode_s: list[float] = []
+        decode_s: list[float] = []
+        nbytes, decoded = 0, dict(arrays)
+        for _ in range(_RUNS + 1):
+            begun = time.perf_counter()
+            headers, buffers, nbytes = pack(arrays, chosen, limits=_LIMITS)
+            encode_s.append(time.perf_counter() - begun)
+            payload = join(buffers)
+            begun = time.perf_counter()
+            decoded = unpack(headers, payload, limits=_LIMITS)
+            decode_s.append(time.perf_counter() - begun)
+        return CodecMeasure(
+            codec=codec,
+            nbytes=nbytes,
+            encode_s=statistics.median(encode_s[1:]),
+            decode_s=statistics.median(decode_s[1:]),
+            max_error=max((relative_error(decoded[name], array) for name, array in arrays.items()), default=0.0),
+        )
+
+
+def relative_error(found: Array, expected: Array) -> float:
+    """max|a - b| / max|b| over the finite entries; 0 where nothing differs, huge where integers or finiteness do."""
+    if expected.size == 0 or expected.dtype.kind in "biu":
+        return 0.0 if np.array_equal(found, expected) else _UNEQUAL
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    a, b = found.astype(wide), expected.astype(wide)
+    finite = np.isfinite(b)
+    if not np.array_equal(finite, np.isfinite(a)):
+        return _UNEQUAL
+    if not finite.any():
+        return 0.0
+    scale = float(np.max(np.abs(b[finite])))
+    difference = float(np.max(np.abs(a[finite] - b[finite])))
+    return difference / scale if scale > 0 else difference

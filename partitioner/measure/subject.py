@@ -1,0 +1,69 @@
+"""What a model is measured with: the user's own input, or one drawn at random that is marked as assumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from partitioner import preprocess
+from partitioner.bundle import Bundle
+from partitioner.dims import Binding, shape_of
+from partitioner.inputs import Sample, random_samples
+from partitioner.profile import SourceKind
+from partitioner.runtimes import Array
+
+
+class Subject:
+    """One sample of a model: its original bytes where it has any, and the tensors it becomes.
+
+    Where an image model is measured without a sample, random pixels stand in: they cost what any pixels cost to
+    prepare, and as *original bytes* they are what a camera without an encoder would send.
+    """
+
+    def __init__(self, bundle: Bundle, binding: Binding, sample: Sample | None) -> None:
+        self._record = bundle.preprocess
+        self.how: Literal["measured", "assumed"] = "assumed" if sample is None else "measured"
+        if sample is None:
+            sample = self._assumed(bundle, binding)
+        self.source: npt.NDArray[np.uint8] | None = sample.source
+        self.nbytes = sample.nbytes_original
+        self.tensors: Mapping[str, Array] = sample.tensors if sample.tensors is not None else self._prepare()
+        if self.source is None:
+            self.kind: SourceKind = "tensor"
+        else:
+            self.kind = "file" if self.source.ndim == 1 else "pixels"
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether preparing the input is part of the work."""
+        return self.source is not None
+
+    def prepare_times(self, *, runs: int) -> list[float]:
+        """Seconds that preparing the input took, per run."""
+        times: list[float] = []
+        for _ in range(runs):
+            begun = time.perf_counter()
+            self._prepare()
+            times.append(time.perf_counter() - begun)
+        return times
+
+    def _prepare(self) -> Mapping[str, Array]:
+        if self._record is None or self.source is None:
+            return {}
+        return preprocess.apply(self._record, self.source)
+
+    def _assumed(self, bundle: Bundle, binding: Binding) -> Sample:
+        graph = bundle.graph
+        if self._record is not None:
+            recipe = preprocess.check(self._record)
+            channels = 1 if recipe.mode == "L" else 3
+            height, width = shape_of(graph.inputs[0].value.shape, binding)[-2:]
+            pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+            return Sample(name="random pixels", source=pixels, nbytes_original=pixels.nbytes)
+        ranges = {each.name: (each.low, each.high + 1) for each in graph.inputs}
+        values = [each.value for each in graph.inputs]
+        return random_samples(1, values, binding=binding, ranges=ranges)[0]
