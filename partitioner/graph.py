@@ -197,7 +197,8 @@ class Graph:
     @cached_property
     def values(self) -> Mapping[str, Value]:
         """Every tensor by name: inputs, weights and results."""
-        found = {each.name: each.value for each in (*self.inputs, *self.weights)}
+        found = {each.name: each.value for each in self.inputs}
+        found.update({each.name: each.value for each in self.weights})
         found.update({node.name: node.value for node in self.nodes if node.value is not None})
         return found
 

@@ -48,7 +48,8 @@ def load(spec: str, shapes: Sequence[str]) -> Source:
         raise ModelError(f"torchvision has no model {name!r}{near}") from None
     weights = _entry(entries, wanted, spec) if wanted else None
     module = _build(models, name, weights, spec).eval()
-    transform = (weights or default).transforms() if (weights or default) is not None else None
+    described = weights if weights is not None else default
+    transform = described.transforms() if described is not None else None
     example = from_shapes(shapes or [_default_shape(transform)])
     notes = () if weights else ("the weights are random: the model was never trained, and its answers mean nothing",)
     record = _record(transform, example[0]) if len(example) == 1 and example[0].dim() == 4 else None
@@ -103,7 +104,7 @@ def _build(models: ModuleType, name: str, weights: object, spec: str) -> torch.n
 def _default_shape(transform: Any) -> str:
     crop = getattr(transform, "crop_size", None)
     size = getattr(transform, "resize_size", None)
-    if type(transform).__name__ == "VideoClassification":
+    if crop and type(transform).__name__ == "VideoClassification":
         return f"1x3x16x{crop[0]}x{crop[-1]}"
     side = crop or size or [224]
     return f"1x3x{side[0]}x{side[-1]}"
@@ -154,11 +155,11 @@ def _declare_missing() -> None:
     origin = Path(found.origin).parent if found is not None and found.origin else Path()
     for compiled in sorted(origin.glob("_C*.so")):
         try:
-            torch.ops.load_library(str(compiled))
+            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
         except OSError:
             continue
         return
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
