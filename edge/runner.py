@@ -66,6 +66,11 @@ class Runner:
             outputs = runnable(tensors)
         return Ran(outputs=outputs, compute_s=step.seconds, preprocess_s=preprocess_s)
 
+    def warm(self, segment: Segment, tensors: Mapping[str, Array]) -> None:
+        """Run a segment once untimed: the first run of anything is slower, and says nothing of the next."""
+        if not segment.is_identity:
+            self.engine.segment(segment)(tensors)
+
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop the weights that these segments do not read; returns the bytes held afterwards."""
         return self.engine.pin([segment for segment in segments if not segment.is_identity])

@@ -181,6 +181,7 @@ class Session:
                 self.client.propose(selected.plan)
             if self._is_pinned:
                 self._pin(selected)
+            self._warm(selected, sample)
             self._selected[has_source] = selected
         return self._selected[has_source]
 
@@ -331,6 +332,12 @@ class Session:
         if not self._is_worker_down:
             self._notify(f"{error}; this device finishes the rest until the worker is back")
         self._is_worker_down = True
+
+    def _warm(self, selected: Selected, sample: Sample) -> None:
+        first = selected.plan.stages[0]
+        if first.place == "edge" and SOURCE not in first.segment.inputs:
+            values = sample.tensors if sample.tensors is not None else self._prepared(sample, _Spent())
+            self._runner.warm(first.segment, values)
 
     def _pin(self, selected: Selected) -> None:
         kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]

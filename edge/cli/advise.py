@@ -38,10 +38,9 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_model(args)
     with progress_bars() as on_progress, session_of(args, bundle, on_progress) as session:
         evidence = session.evidence()
-        note = session.clock.note
     table = evidence.table(codecs=None if args.lossy else args.codecs or LOSSLESS)
     found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
-    notes = [*table.notes, *([note] if note else [])]
+    notes = list(table.notes)
     if args.cloud is None:
         notes.append("no --cloud was given: the worker measured is a child process on this machine")
     if args.json:

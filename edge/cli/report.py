@@ -1,4 +1,4 @@
-"""What ``cleft-edge run`` prints: a few lines per input for people, one object for machines (schema ``cleft.run/1``)."""
+"""What ``cleft-edge run`` prints: a few lines per input, or one object each for machines (schema ``cleft.run/1``)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from partitioner.runtimes import Array
 from partitioner.units import ms, size
 
 SCHEMA = "cleft.run/1"
+_SHOWN_S = 1e-6
 _PLACES = {"edge": "on the device", "cloud": "in the cloud", "split": "split"}
 _STEPS = (
     ("preprocess", "preprocess_s"),
@@ -112,7 +113,7 @@ class Report:
             lines += [f"  {label:<{width}}  {probability:6.1%}" for label, probability in top]
         else:
             lines += [f"  {path}  {_shape(array)['dtype']} {_dims(array)}" for path, array in answer.outputs.items()]
-        spent = [f"{label} {ms(getattr(times, field))}" for label, field in _STEPS if getattr(times, field) > 0]
+        spent = [f"{label} {ms(getattr(times, field))}" for label, field in _STEPS if getattr(times, field) >= _SHOWN_S]
         moved = f"; {size(answer.up_bytes)} up, {size(answer.down_bytes)} down" if answer.up_bytes else ""
         lines.append(f"  {', '.join(spent)}{moved}")
         if extra.max_rel_diff is not None:

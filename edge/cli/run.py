@@ -121,7 +121,11 @@ def _answer(session: Session, sample: Sample, report: Report, *, is_checked: boo
     from edge.errors import EdgeError
     from partitioner.errors import InputError, SegmentError
 
-    selected = session.select(sample)
+    try:
+        selected = session.select(sample)
+    except InputError as error:
+        report.failure(sample.name, error)
+        return False
     try:
         answer = session(sample)
         extra = Extra(
