@@ -6,7 +6,8 @@ two chunks, whichever is most: enough to keep the link full, little enough that 
 
 The rate is a maximum over recent deliveries, each measured from the state of acknowledgements when a chunk left to
 that when it was acknowledged (Cardwell et al., "BBR", ACM Queue 2016), so that a pause between frames is not taken for
-a slow link.
+a slow link. The round trip is the least seen since a chunk last left on an idle link: the queue that we make ourselves
+must not widen the window that makes it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MIN_CHUNK_BYTES = 4 * 1024
 MAX_CHUNK_BYTES = 256 * 1024
 CHUNK_S = 0.1
 WINDOW_S = 0.25
-_FIRST_RATE_BYTES_PER_S = 320 * 1024.0
+_FIRST_RATE_BYTES_PER_S = 80 * 1024.0
 _SAMPLES = 8
 _MIN_INTERVAL_S = 1e-5
 
@@ -49,6 +50,7 @@ class _Sent:
     sent_s: float
     delivered_bytes: int
     delivered_s: float
+    is_alone: bool
 
 
 class Pacer:
@@ -59,7 +61,7 @@ class Pacer:
 
     def __init__(self, *, rate_bytes_per_s: float = _FIRST_RATE_BYTES_PER_S, rtt_s: float = 0.0) -> None:
         self._rates: deque[float] = deque([rate_bytes_per_s], maxlen=_SAMPLES)
-        self._rtts: deque[float] = deque([rtt_s] if rtt_s > 0 else [], maxlen=_SAMPLES)
+        self._rtt_s = rtt_s
         self._flight: deque[_Sent] = deque()
         self._measured = False
         self._unacked_bytes = 0
@@ -73,8 +75,8 @@ class Pacer:
 
     @property
     def rtt_s(self) -> float:
-        """Smallest recent time from sending a chunk to its acknowledgement; 0 before the first."""
-        return min(self._rtts, default=0.0)
+        """Time from sending a chunk to its acknowledgement, without our own queue; 0 before the first."""
+        return self._rtt_s
 
     @property
     def is_measured(self) -> bool:
@@ -103,7 +105,8 @@ class Pacer:
 
     def sent(self, frame_id: int, end_bytes: int, size_bytes: int, now_s: float) -> None:
         """A chunk of ``size_bytes`` that ends at ``end_bytes`` of its frame's payload has left."""
-        if not self._flight:
+        is_alone = not self._flight
+        if is_alone:
             self._delivered_s = now_s
         self._flight.append(
             _Sent(
@@ -113,6 +116,7 @@ class Pacer:
                 sent_s=now_s,
                 delivered_bytes=self._delivered_bytes,
                 delivered_s=self._delivered_s,
+                is_alone=is_alone,
             )
         )
         self._unacked_bytes += size_bytes
@@ -134,7 +138,9 @@ class Pacer:
         self._delivered_s = now_s
         last = done[-1]
         interval_s = max(now_s - last.delivered_s, _MIN_INTERVAL_S)
-        self._learn((self._delivered_bytes - last.delivered_bytes) / interval_s, max(0.0, now_s - last.sent_s))
+        self._learn((self._delivered_bytes - last.delivered_bytes) / interval_s)
+        rtt_s = max(0.0, now_s - last.sent_s)
+        self._rtt_s = rtt_s if last.is_alone or not self._rtt_s else min(self._rtt_s, rtt_s)
         return newly
 
     def forget(self, frame_id: int) -> None:
@@ -142,12 +148,11 @@ class Pacer:
         self._flight = deque(item for item in self._flight if item.frame_id != frame_id)
         self._unacked_bytes = sum(item.size_bytes for item in self._flight)
 
-    def _learn(self, rate_bytes_per_s: float, rtt_s: float) -> None:
+    def _learn(self, rate_bytes_per_s: float) -> None:
         if not self._measured:
             self._rates.clear()
             self._measured = True
         self._rates.append(rate_bytes_per_s)
-        self._rtts.append(rtt_s)
 
 
 class Assembler:
