@@ -332,17 +332,23 @@ def _preprocess_s(profile: Profile) -> float:
 
 
 def _far_preprocess_s(edge: Profile, cloud: Profile) -> float:
-    """Preparing the input in the cloud; where that was not measured, the edge's time scaled by the whole model's."""
-    if cloud.source.preprocess or not edge.whole.median_s:
+    """Preparing the input in the cloud; where not measured on a real one, the edge's time scaled by the whole model's."""
+    if not _scales_preprocess(edge, cloud):
         return _preprocess_s(cloud)
     return _preprocess_s(edge) * cloud.whole.median_s / edge.whole.median_s
+
+
+def _scales_preprocess(edge: Profile, cloud: Profile) -> bool:
+    """Whether the edge knows better: it prepared a real input, the cloud made-up pixels or nothing."""
+    is_better = edge.source.how == "measured" and cloud.source.how == "assumed"
+    return bool(edge.whole.median_s and edge.source.preprocess) and (is_better or not cloud.source.preprocess)
 
 
 def _notes(edge: Profile, cloud: Profile, source_bytes: int | None) -> Iterator[str]:
     if edge.source.how == "assumed" and source_bytes is None:
         yield f"the size of the original input, {size(edge.source.nbytes)}, is assumed: all-cloud depends on it"
-    if edge.source.preprocess and not cloud.source.preprocess:
-        yield "preprocessing in the cloud was not measured: scaled from the device's"
+    if _scales_preprocess(edge, cloud):
+        yield "preprocessing a real input in the cloud was not measured: scaled from the device's"
     for side, profile in (("edge", edge), ("cloud", cloud)):
         if profile.noisy:
             yield f"the {side} profile is noisy: spread {digits(profile.noise_ratio * 100)} % of the median"
