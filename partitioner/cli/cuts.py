@@ -78,7 +78,5 @@ def run(args: argparse.Namespace) -> int:
         )
         for cut, cost in priced
     ]
-    print_table(
-        ("cut", "id", "crosses", "bytes", "GFLOP edge / cloud", "weights edge / cloud"), rows, left=(0, 1, 2)
-    )
+    print_table(("cut", "id", "crosses", "bytes", "GFLOP edge / cloud", "weights edge / cloud"), rows, left=(0, 1, 2))
     return 0
