@@ -69,7 +69,8 @@ class Relay:
         self._target = target
         self._shape = shape or Shape()
         try:
-            self._listener = socket.create_server(listen, backlog=64)
+            family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
+            self._listener = socket.create_server(listen, family=family, backlog=64)
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
         _fit_window(self._listener, self._shape.up_bytes_per_s)
