@@ -8,6 +8,7 @@ import numpy as np
 
 from partitioner.bundle import Bundle
 from partitioner.errors import InputError
+from partitioner.graph import Graph
 from partitioner.inputs import Sample
 from partitioner.runtimes import Array
 
@@ -27,7 +28,7 @@ def to_sample(given: object, bundle: Bundle) -> Sample:
         return given
     if isinstance(given, Mapping):
         tensors = {str(name): _array(value) for name, value in given.items()}
-        return _of_tensors(tensors)
+        return _of_tensors(tensors, bundle.graph)
     if isinstance(given, bytes | bytearray | memoryview):
         return _of_source(np.frombuffer(given, np.uint8), bundle)
     array = _array(given)
@@ -36,7 +37,7 @@ def to_sample(given: object, bundle: Bundle) -> Sample:
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs)
         raise InputError(f"the model has {len(inputs)} inputs ({names}): give a mapping of names to arrays")
-    return _of_tensors({inputs[0].name: array})
+    return _of_tensors({inputs[0].name: array}, bundle.graph)
 
 
 def _of_source(source: Array, bundle: Bundle) -> Sample:
@@ -46,8 +47,27 @@ def _of_source(source: Array, bundle: Bundle) -> Sample:
     return Sample(name="given", source=pixels, nbytes_original=pixels.nbytes)
 
 
-def _of_tensors(tensors: Mapping[str, Array]) -> Sample:
+def _of_tensors(tensors: Mapping[str, Array], graph: Graph) -> Sample:
+    _check(tensors, graph)
     return Sample(name="given", tensors=tensors, nbytes_original=sum(array.nbytes for array in tensors.values()))
+
+
+def _check(tensors: Mapping[str, Array], graph: Graph) -> None:
+    """Check names, types and sizes here: where all runs in the cloud, no segment of the device's would."""
+    if tensors.keys() != set(graph.input_names):
+        raise InputError(f"the model's inputs are {', '.join(graph.input_names)}, not {', '.join(tensors) or 'none'}")
+    binding: dict[str, int] = {}
+    for each in graph.inputs:
+        array, dims = tensors[each.name], each.value.shape
+        is_right = array.dtype.name == each.value.dtype and array.ndim == len(dims)
+        for dim, size in zip(dims, array.shape, strict=False):
+            if isinstance(dim, str) and dim.isidentifier():
+                is_right = is_right and binding.setdefault(dim, size) == size
+            elif isinstance(dim, int):
+                is_right = is_right and dim == size
+        if not is_right:
+            wanted = f"{each.value.dtype} ({', '.join(map(str, dims))})"
+            raise InputError(f"{each.name} needs {wanted}, got {array.dtype} {array.shape}")
 
 
 def _array(given: object) -> Array:

@@ -24,7 +24,7 @@ from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
 from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
-from edge.errors import EdgeError, WorkerRefused
+from edge.errors import EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.runner import Runner
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
@@ -34,7 +34,7 @@ from partitioner.inputs import Sample
 from partitioner.link import Link
 from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine
-from partitioner.segments import Cuts
+from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
 
 _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
@@ -176,9 +176,15 @@ class Session:
         sample = to_sample(given, self.bundle)
         has_source = sample.source is not None
         if has_source not in self._selected:
-            selected = select(self.cuts, self._wish, sample, evidence=self.evidence)
-            if not selected.plan.is_local:
-                self.client.propose(selected.plan)
+            try:
+                selected = select(self.cuts, self._wish, sample, evidence=self.evidence)
+                if not selected.plan.is_local:
+                    self.client.propose(selected.plan)
+            except (WorkerLost, WorkerUnreachable) as error:
+                if not self._may_fall_back:
+                    raise
+                self._note_down(error)
+                return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
             if self._is_pinned:
                 self._pin(selected)
             self._warm(selected, sample)
@@ -194,7 +200,7 @@ class Session:
         """
         sample = to_sample(given, self.bundle)
         selected = self.select(sample)
-        spent = _Spent()
+        spent = _Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._is_worker_down)
         start_s = time.perf_counter()
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
         values = self._walk(selected, sample, spent, deadline_s=deadline_s)

@@ -1,0 +1,67 @@
+"""Bundles of small models, and workers in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edge.embedded import EmbeddedWorker
+from partitioner.bundle import Bundle
+from partitioner.zoo import resolve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if "CLEFT_CACHE_DIR" not in os.environ:
+            patch.setenv("CLEFT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits(_cache: None) -> Bundle:
+    return resolve("digits")
+
+
+@pytest.fixture(scope="session")
+def branching(_cache: None) -> Bundle:
+    return resolve("edge_support:branches")
+
+
+@pytest.fixture(scope="session")
+def averaging(_cache: None) -> Bundle:
+    return resolve("edge_support:averages")
+
+
+@pytest.fixture
+def start_worker() -> Iterator[Callable[..., EmbeddedWorker]]:
+    """Start workers that stop with the test."""
+    started: list[EmbeddedWorker] = []
+
+    def start(bundle: Bundle, *more: str) -> EmbeddedWorker:
+        started.append(EmbeddedWorker(bundle.path, arguments=("--threads", "1", *more)))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for worker in started:
+        if worker.pid is not None and worker.is_alive:
+            os.kill(worker.pid, signal.SIGCONT)
+        worker.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_threads() -> Iterator[None]:
+    """Our threads end with the test; gRPC's own get a moment to notice."""
+    before = set(threading.enumerate())
+    yield
+    deadline_s = time.monotonic() + 5
+    for thread in set(threading.enumerate()) - before:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    left = [thread.name for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+    assert not left, f"leaked threads: {left}"

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from edge_support import inputs_of
+
+import edge
+from edge.answer import max_rel_diff
+from edge.embedded import EmbeddedWorker
+from edge.errors import WorkerRefused
+from partitioner.bundle import Bundle
+from partitioner.errors import InputError, PlanError, UsageError
+from partitioner.segments import Cuts
+
+Start = Callable[..., EmbeddedWorker]
+
+
+@pytest.fixture(scope="module")
+def worker(digits: Bundle, branching: Bundle) -> Iterator[EmbeddedWorker]:
+    arguments = ("--model", str(branching.path), "--threads", "1")
+    with EmbeddedWorker(digits.path, arguments=arguments) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", ["digits", "branching"])
+def test_every_cut_answers_like_the_whole_model(
+    name: str, worker: EmbeddedWorker, request: pytest.FixtureRequest
+) -> None:
+    bundle: Bundle = request.getfixturevalue(name)
+    given = inputs_of(bundle)
+    for cut in Cuts(bundle.graph, bundle.digest).candidates:
+        with edge.Session(bundle, cloud=worker.target, cut=cut.id) as session:
+            answer = session(given)
+            assert max_rel_diff(answer.outputs, session.whole(given)) <= 1e-5, cut.name
+            assert list(answer.outputs) == [output.path for output in bundle.graph.outputs]
+            assert answer.where == ("edge" if cut.is_local else "split" if cut.depth else "cloud")
+            assert not answer.is_fallback
+            assert bool(answer.up_bytes) == bool(answer.down_bytes) == (not cut.is_local)
+
+
+@pytest.mark.parametrize(("codec", "bound"), [("none+zstd", 1e-5), ("fp16", 1e-2), ("int8", 0.1), ("int8+zstd", 0.1)])
+def test_every_codec_stays_within_its_error(codec: str, bound: float, worker: EmbeddedWorker, digits: Bundle) -> None:
+    given = inputs_of(digits)
+    with edge.Session(digits, cloud=worker.target, cut="after:stage2", codec=codec) as session:
+        answer = session(given)
+        assert answer.codec == codec
+        assert max_rel_diff(answer.outputs, session.whole(given)) <= bound
+
+
+def test_outputs_keep_the_structure_of_what_the_model_returns(worker: EmbeddedWorker, branching: Bundle) -> None:
+    given = inputs_of(branching)
+    with edge.Session(branching, cloud=worker.target, cut="cloud") as session:
+        value = session(given).value
+    assert isinstance(value, dict)
+    assert set(value) == {"late", "early", "count"}
+    assert value["early"].shape == (1, 5)
+    assert value["count"].shape == ()
+
+
+def test_a_picture_is_answered_alike_whether_prepared_here_or_there(worker: EmbeddedWorker, digits: Bundle) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    answers = {}
+    for codec in ("source", "source+zstd", "none"):
+        with edge.Session(digits, cloud=worker.target, cut="cloud", codec=codec) as session:
+            answers[codec] = session(file.getvalue())
+            whole = session.whole(file.getvalue())
+    for codec, answer in answers.items():
+        assert max_rel_diff(answer.outputs, whole) <= 1e-5, codec
+    assert answers["source"].up_bytes == len(file.getvalue())
+    assert answers["none"].up_bytes == 8 * 8 * 4
+    with edge.Session(digits, cloud=worker.target, cut="cloud") as session:
+        assert session(pixels[..., np.newaxis]).codec == "source"
+        assert session(inputs_of(digits)).codec == "none"
+
+
+def test_a_plan_that_is_chosen_is_predicted_and_run(worker: EmbeddedWorker, digits: Bundle) -> None:
+    with edge.Session(digits, cloud=worker.target, slowdown=30, profile_budget_s=1.0) as session:
+        given = inputs_of(digits)
+        selected = session.select(given)
+        assert selected.predicted is not None
+        assert selected.predicted.candidate.cut_id == session(given).cut_id
+        assert session.evidence().edge.slowdown == 30
+        assert session.evidence().cloud.slowdown == 1
+
+
+def test_an_emulated_slower_device_takes_longer_in_its_own_steps_only(worker: EmbeddedWorker, digits: Bundle) -> None:
+    given = inputs_of(digits)
+
+    def head_s(slowdown: float) -> float:
+        with edge.Session(digits, cloud=worker.target, cut="after:stage3", slowdown=slowdown) as session:
+            return min(session(given).times.head_s for _ in range(5))
+
+    assert head_s(20) > 8 * head_s(1)
+
+
+def test_the_embedded_worker_lives_as_long_as_the_session(digits: Bundle) -> None:
+    with edge.Session(digits, cut="cloud") as session:
+        assert session(inputs_of(digits)).where == "cloud"
+        target = session.client.target
+    with pytest.raises(edge.EdgeError, match="port is closed"), edge.Session(digits, cut="cloud", cloud=target):
+        pass
+
+
+def test_all_local_needs_no_worker_even_where_one_is_named(digits: Bundle) -> None:
+    with edge.Session(digits, cloud="127.0.0.1:1", cut="local") as session:
+        assert session(inputs_of(digits)).where == "edge"
+        with pytest.raises(UsageError):
+            _ = session.client
+
+
+def test_pinning_the_plan_drops_the_weights_that_run_elsewhere(worker: EmbeddedWorker, digits: Bundle) -> None:
+    said: list[str] = []
+    with edge.Session(digits, cloud=worker.target, cut="after:stem", pin_plan=True, notify=said.append) as session:
+        given = inputs_of(digits)
+        answer = session(given)
+        assert session.engine.weight_bytes_held < 2000
+    assert any("pinned" in line for line in said)
+    with edge.Session(digits, cut="local") as session:
+        assert max_rel_diff(answer.outputs, session.whole(given)) <= 1e-5
+
+
+def test_a_model_that_the_worker_does_not_serve_is_refused_at_the_handshake(
+    worker: EmbeddedWorker,
+    averaging: Bundle,
+) -> None:
+    with (
+        pytest.raises(WorkerRefused, match=r"UNKNOWN_MODEL.*it serves digits"),
+        edge.Session(averaging, cloud=worker.target, cut="cloud"),
+    ):
+        pass
+
+
+def test_wishes_that_cannot_be_granted_are_refused_before_anything_is_started(digits: Bundle) -> None:
+    with pytest.raises(PlanError, match="no cut 'after:nothing'"), edge.Session(digits, cut="after:nothing"):
+        pass
+    with pytest.raises(UsageError, match="no codec 'jpeg'"):
+        edge.Session(digits, codec="jpeg")
+    with pytest.raises(UsageError, match="--cut cloud"):
+        edge.Session(digits, codec="source")
+    with pytest.raises(UsageError, match="slowdown"):
+        edge.Session(digits, slowdown=0.5)
+
+
+@pytest.mark.parametrize("cut", ["local", "cloud", "after:stage2"])
+def test_an_input_that_does_not_fit_is_refused_and_the_next_is_answered(
+    cut: str,
+    worker: EmbeddedWorker,
+    digits: Bundle,
+) -> None:
+    with edge.Session(digits, cloud=worker.target, cut=cut) as session:
+        for wrong in (np.zeros((1, 1, 9, 9), np.float32), np.zeros((1, 1, 8, 8), np.int64), {"nothing": np.zeros(1)}):
+            with pytest.raises(InputError):
+                session(wrong)
+        assert session(inputs_of(digits)).outputs
+
+
+def test_importing_the_package_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = "import edge, sys; print([m for m in ('torch', 'grpc', 'numpy', 'google.protobuf') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
