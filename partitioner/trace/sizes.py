@@ -93,6 +93,6 @@ class Sizes:
 def _finite(limit: object, otherwise: int | None) -> int | None:
     try:
         value = int(limit)  # type: ignore[call-overload]  # sympy's infinities refuse
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, AttributeError):
         return otherwise
     return value if abs(value) < 2**62 else otherwise
