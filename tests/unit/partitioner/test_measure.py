@@ -1,0 +1,190 @@
+"""What measuring promises: within its budget, marked for what it is, and true to the graph."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partitioner import bundle as bundles
+from partitioner import graphjson
+from partitioner.bundle import Bundle
+from partitioner.inputs import Sample
+from partitioner.measure import measure_steps, promising
+from partitioner.measure.codecs import CodecMeter, relative_error
+from partitioner.measure.statistics import calibrate, spread_out, timing
+from partitioner.profile import Profile, Timing
+from partitioner.runtimes.eager import open_engine
+from partitioner.segments import Cuts
+from partitioner.trace import Example, capture, save
+
+
+def chain(layers: int, width: int = 24) -> torch.nn.Module:
+    torch.manual_seed(0)
+    blocks = [torch.nn.Sequential(torch.nn.Conv2d(width, width, 3, padding=1), torch.nn.ReLU()) for _ in range(layers)]
+    return torch.nn.Sequential(torch.nn.Conv2d(3, width, 1), *blocks, torch.nn.AdaptiveAvgPool2d(1)).eval()
+
+
+def pack(tmp_path, module: torch.nn.Module, example: torch.Tensor, **records) -> Bundle:
+    captured = capture(module, Example(args=(example,)))
+    return bundles.write(
+        tmp_path / "bundle",
+        graph_text=graphjson.dumps(captured.graph, producer=captured.producer),
+        weights=captured.weights,
+        save_weights=save,
+        name="chain",
+        origin="random",
+        **records,
+    )
+
+
+def measure(bundle: Bundle, **options) -> tuple[Profile, list[float]]:
+    steps = measure_steps(bundle, open_engine(bundle, device="cpu", threads=1), **options)
+    shares = []
+    while True:
+        try:
+            shares.append(next(steps))
+        except StopIteration as end:
+            return end.value, shares
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Bundle:
+    return pack(tmp_path_factory.mktemp("small"), chain(4), torch.zeros(1, 3, 32, 32))
+
+
+@pytest.fixture(scope="module")
+def measured(small) -> Profile:
+    return measure(small, budget_s=3.0)[0]
+
+
+def test_every_candidate_is_profiled_and_the_profile_reads_back(small, measured):
+    names = [cut.name for cut in Cuts(small.graph, small.digest).candidates]
+    assert [cut.name for cut in measured.cuts] == names
+    assert Profile.loads(measured.dumps()) == measured
+
+
+def test_bytes_and_flops_are_those_of_the_graph(small, measured):
+    cuts = Cuts(small.graph, small.digest)
+    for cut, found in zip(cuts.candidates, measured.cuts, strict=True):
+        cost = cuts.cost(cut)
+        assert sum(tensor.nbytes for tensor in found.crossing) == cost.up_bytes
+        assert found.reply_cost.up_bytes == cost.down_bytes
+        assert found.edge_flops + found.cloud_flops == measured.cuts[-1].edge_flops
+
+
+def test_a_generous_budget_measures_every_cut(measured):
+    assert {cut.prefix.how for cut in measured.cuts} == {"measured"}
+    assert all(cut.prefix.samples >= 3 for cut in measured.cuts)
+
+
+def test_a_small_budget_is_kept_and_the_rest_is_marked_calibrated(tmp_path):
+    bundle = pack(tmp_path, chain(24, width=48), torch.zeros(1, 3, 64, 64))
+    measure(bundle, budget_s=0.05)
+    begun = time.monotonic()
+    profile, _ = measure(bundle, budget_s=1.0)
+    assert time.monotonic() - begun < 6.0
+    hows = [cut.prefix.how for cut in profile.cuts]
+    assert "calibrated" in hows
+    assert hows[0] == hows[-1] == "measured", "all-cloud and all-local are always measured"
+
+
+def test_progress_never_runs_back_and_stays_below_one(small):
+    _, shares = measure(small, budget_s=0.5)
+    assert shares == sorted(shares)
+    assert all(0 <= share < 1 for share in shares)
+
+
+def test_the_local_cut_has_no_suffix_and_no_codecs(measured):
+    local = measured.cuts[-1]
+    assert local.suffix.median_s == 0.0
+    assert local.codecs == ()
+    assert local.crossing == ()
+
+
+def test_a_model_of_tensors_offers_no_source_and_an_image_model_does(tmp_path, measured):
+    record = {
+        "schema": "cleft.preprocess/1",
+        "kind": "image",
+        "input": "input",
+        "mode": "RGB",
+        "resize": {"size": [32, 32], "interpolation": "bilinear", "antialias": True},
+        "crop": None,
+        "scale": 1 / 255,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "layout": "NCHW",
+    }
+    assert measured.cuts[0].codec("source") is None
+    bundle = pack(tmp_path, chain(1), torch.zeros(1, 3, 32, 32), preprocess=record)
+    profile, _ = measure(bundle, budget_s=0.3)
+    assert profile.cuts[0].codec("source") is not None
+    assert profile.cuts[0].codec("source").up_bytes == 32 * 32 * 3
+    assert (profile.source.kind, profile.source.how) == ("pixels", "assumed")
+    pixels = np.zeros((40, 50, 3), np.uint8)
+    sample = Sample(name="mine", source=pixels, nbytes_original=pixels.nbytes)
+    profile, _ = measure(bundle, budget_s=0.3, sample=sample)
+    assert (profile.source.nbytes, profile.source.how) == (pixels.nbytes, "measured")
+    assert profile.cuts[0].codec("source+zstd").up_bytes < pixels.nbytes / 10
+
+
+def test_a_lossy_codec_reports_its_error_and_a_lossless_one_reports_none(measured):
+    for cut in measured.cuts[:-1]:
+        assert cut.codec("none").max_error == 0.0
+        assert cut.codec("none+zstd").max_error == 0.0
+        assert 0.0 < cut.codec("int8").max_error < 0.02
+        assert cut.codec("int8").up_bytes < cut.codec("fp16").up_bytes < cut.codec("none").up_bytes
+
+
+def test_promising_cuts_come_in_the_order_of_the_staircase(small):
+    cuts = Cuts(small.graph, small.digest)
+    order = promising(cuts.candidates, {})
+    assert [cut.name for cut in order[:2]] == ["cloud", "local"]
+    assert sorted(cut.id for cut in order) == sorted(cut.id for cut in cuts.candidates)
+    fewest = min(cut.crossing[0].nbytes({}) for cut in cuts.candidates[1:-1])
+    assert order[2].crossing[0].nbytes({}) == fewest
+
+
+def test_spread_is_the_interquartile_range():
+    assert timing([1.0, 2.0, 3.0, 4.0, 5.0]) == Timing(median_s=3.0, spread_s=2.0, samples=5)
+    assert timing([7.0]).spread_s == 0.0
+
+
+@given(st.integers(0, 200))
+def test_spreading_out_keeps_every_item_once(count):
+    assert sorted(spread_out(range(count))) == list(range(count))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.001, 10.0), min_size=3, max_size=40),
+    st.floats(0.2, 5.0),
+    st.data(),
+)
+def test_calibration_undoes_a_constant_bias(truth, bias, data):
+    """Where every estimate is off by the same factor, two measured ends correct all the others."""
+    chosen = data.draw(st.sets(st.integers(0, len(truth) - 1), min_size=1))
+    measured = {i: Timing(median_s=truth[i]) for i in chosen}
+    found = calibrate([value * bias for value in truth], measured)
+    for index, (each, value) in enumerate(zip(found, truth, strict=True)):
+        assert math.isclose(each.median_s, value, rel_tol=1e-9)
+        assert each.how == ("measured" if index in chosen else "calibrated")
+
+
+def test_relative_error_is_a_maximum_over_a_maximum():
+    assert relative_error(np.array([1.0, 2.5]), np.array([1.0, 2.0])) == 0.25
+    assert relative_error(np.array([1, 2]), np.array([1, 2])) == 0.0
+    assert relative_error(np.array([1, 3]), np.array([1, 2])) > 1e100
+    assert relative_error(np.array([np.nan, 2.0]), np.array([np.nan, 2.0])) == 0.0
+    assert relative_error(np.array([0.0, 2.0]), np.array([np.nan, 2.0])) > 1e100
+    assert relative_error(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
+
+
+def test_codec_costs_scale_to_tensors_that_were_not_measured():
+    found = CodecMeter(["none"]).measure({"x": np.ones((64, 64), np.float32)}, {})
+    doubled = found.codecs[0].scaled_to(2 * found.raw_bytes, found.raw_bytes)
+    assert doubled.nbytes == 2 * found.codecs[0].nbytes
+    assert doubled.encode_s == pytest.approx(2 * found.codecs[0].encode_s)
