@@ -12,7 +12,6 @@ of Handwritten Digits", UCI 1998.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from partitioner.errors import ModelError
+from partitioner.zoo.digits_data import HELD_OUT, held_out, split
+
+__all__ = ["HELD_OUT", "LABELS", "PREPROCESS", "accuracy", "build", "held_out", "normalise", "record", "split"]
 
 LABELS = tuple("0123456789")
 MEAN, STD = 0.3053, 0.3760
@@ -39,18 +41,6 @@ PREPROCESS: dict[str, object] = {
 }
 WEIGHTS = Path(__file__).with_name("digits.safetensors")
 RECORD = Path(__file__).with_name("digits.json")
-HELD_OUT = 360
-_SPLIT_SEED = 1998
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Pictures as ``(N, 8, 8, 1) uint8`` and their digits as ``(N,) int64``."""
-
-    train_pixels: npt.NDArray[np.uint8]
-    train_labels: npt.NDArray[np.int64]
-    held_pixels: npt.NDArray[np.uint8]
-    held_labels: npt.NDArray[np.int64]
 
 
 class Residual(nn.Module):
@@ -109,34 +99,6 @@ def record() -> dict[str, object]:
     """What the training script wrote about the shipped weights: accuracy, SHA-256, the machine that made them."""
     loaded: dict[str, object] = json.loads(RECORD.read_text())
     return loaded
-
-
-def held_out() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The 360 pictures ``(360, 8, 8, 1) uint8`` that training never saw, and their digits."""
-    parts = split()
-    return parts.held_pixels, parts.held_labels
-
-
-def split() -> Split:
-    """The data set in its two fixed parts; pixels are scaled from scikit-learn's 0..16 to 0..255.
-
-    Raises:
-        ModelError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise ModelError("the digits are part of scikit-learn: pip install 'cleft[demo]'") from error
-    data = load_digits()
-    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    labels = data.target.astype(np.int64)
-    train, held = train_test_split(
-        np.arange(len(labels)), test_size=HELD_OUT, random_state=_SPLIT_SEED, stratify=labels
-    )
-    return Split(
-        train_pixels=pixels[train], train_labels=labels[train], held_pixels=pixels[held], held_labels=labels[held]
-    )
 
 
 def normalise(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
