@@ -25,6 +25,7 @@ class Config:
     threads: int = 1
     allow_ops: tuple[str, ...] = ()
     liveness_s: float = 3.0
+    stall_s: float = 30.0
     grace_s: float = 10.0
     linger_s: float = 1.0
     limits: Limits = DEFAULT_LIMITS

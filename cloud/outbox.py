@@ -65,6 +65,17 @@ class Outbox:
         self._is_finished = True
         self._wake.set()
 
+    def abandon(self) -> None:
+        """The session is over: drop everything, so that ``get`` answers None at once."""
+        self._messages.clear()
+        self._frames.clear()
+        self.finish()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many messages wait that no more requests should be taken."""
+        return not self._room.is_set()
+
     async def until_room(self) -> None:
         """Wait until the peer has taken enough of the messages."""
         await self._room.wait()

@@ -48,9 +48,8 @@ def measure_bundle(
     bundle: ServedBundle, engine: Engine, *, budget_s: float, binding: Mapping[str, int]
 ) -> Generator[float, None, Measured]:
     """``partitioner.measure``, imported on first use."""
-    from partitioner.measure import measure_steps
-
     from partitioner.bundle import Bundle
+    from partitioner.measure import measure_steps
 
     return measure_steps(cast(Bundle, bundle), engine, budget_s=budget_s, binding=binding)
 

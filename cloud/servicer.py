@@ -44,7 +44,7 @@ class Servicer:
             await self._serve(messages, context)
         except WireError as error:
             _LOG.info("a session of %s ended: %s", context.peer(), one_line(error.detail))
-            await _abort(context, error)
+            await _end(context, error)
 
     async def status(
         self, request: pb.StatusRequest | None, context: grpc.aio.ServicerContext[pb.StatusRequest, pb.StatusReply]
@@ -125,3 +125,13 @@ class Servicer:
 
 async def _abort(context: grpc.aio.ServicerContext[_In, _Out], error: WireError) -> NoReturn:
     await context.abort(to_status(error), one_line(error.detail), ((CODE_METADATA, error.code),))
+
+
+async def _end(context: grpc.aio.ServicerContext[_In, _Out], error: WireError) -> None:
+    """End a session with a status; where the peer takes nothing any more, the stream is reset when we let go of it."""
+    try:
+        await _abort(context, error)
+    except grpc.aio.AbortError:
+        raise
+    except Exception as failure:
+        _LOG.info("no status could be sent: %s", one_line(str(failure)))

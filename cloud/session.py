@@ -38,6 +38,7 @@ from protos.status import to_failed
 
 _MAX_SESSION_ID_CHARS = 64
 _RETRY_S = 0.05
+_LAST_WRITE_S = 1.0
 
 Write = Callable[[pb.ToEdge], Awaitable[None]]
 
@@ -56,7 +57,7 @@ class Session:
         self._is_greeted = False
         self._is_draining = False
         self._is_listening = False
-        self._heard_s = site.clock()
+        self._heard_s = self._wrote_s = site.clock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._leaving = asyncio.Event()
@@ -75,6 +76,10 @@ class Session:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+        except WireError:
+            self._outbox.abandon()  # a status cannot be sent while a message is being written
+            await asyncio.wait({writer}, timeout=_LAST_WRITE_S)
+            raise
         finally:
             tasks += self._frames.abandon()
             tasks += self._proposals.values()
@@ -106,6 +111,7 @@ class Session:
     async def _write(self, write: Write) -> None:
         while (message := await self._outbox.get()) is not None:
             await write(message)
+            self._wrote_s = self._site.clock()
 
     async def _keep(self) -> None:
         """Send heartbeats and end a silent session, unless it was this process that was held up."""
@@ -119,6 +125,9 @@ class Session:
                 self._heard_s = now_s
             if self._is_listening and now_s - self._heard_s > self._config.liveness_s:
                 raise Unreachable(f"nothing was heard for {self._config.liveness_s:g} s")
+            stalled_s = now_s - max(self._heard_s, self._wrote_s)
+            if not self._is_listening and self._outbox.is_full and stalled_s > self._config.stall_s:
+                raise Unreachable(f"the client took nothing for {self._config.stall_s:g} s")
             if self._is_greeted:
                 sequence += 1
                 self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=sequence)))

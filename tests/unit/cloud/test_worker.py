@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cloud.worker import Ticket, Worker
+from protos.errors import Cancelled, DeadlineExceeded, Overloaded
+
+WAIT_S = 10.0
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker(max_queued=3)
+    worker.start()
+    yield worker
+    assert worker.close(timeout_s=WAIT_S)
+
+
+class Held:
+    """A job that runs until it is let go or told to stop."""
+
+    def __init__(self) -> None:
+        self.entered, self.let_go, self.stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, ticket: Ticket) -> str:
+        self.entered.set()
+        while not self.let_go.wait(0.002):
+            if ticket.should_stop():
+                self.stopped.set()
+                raise RuntimeError("stopped between two layers")
+        return "done"
+
+
+async def until(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, WAIT_S)
+
+
+def test_jobs_run_in_order_on_one_thread_that_is_not_ours(worker):
+    names: list[tuple[int, str]] = []
+
+    async def scene() -> list[int]:
+        def job(index: int) -> int:
+            names.append((index, threading.current_thread().name))
+            return index * index
+
+        return await asyncio.gather(*(worker.run(lambda ticket, index=index: job(index)) for index in range(3)))
+
+    assert asyncio.run(scene()) == [0, 1, 4]
+    assert names == [(index, "cleft-compute") for index in range(3)]
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(worker):
+    async def scene() -> Overloaded:
+        held = Held()
+        first = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        rest = [asyncio.create_task(worker.run(lambda ticket: None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        start_s = time.monotonic()
+        with pytest.raises(Overloaded) as refusal:
+            await worker.run(lambda ticket: None)
+        assert time.monotonic() - start_s < 0.05
+        assert worker.load.queued_jobs == 3
+        await asyncio.gather(asyncio.create_task(_urgent(worker)), _release(held), first, *rest)
+        return refusal.value
+
+    assert asyncio.run(scene()).retry_after_s > 0
+
+
+async def _urgent(worker: Worker) -> None:
+    assert await worker.run(lambda ticket: "taken", is_urgent=True) == "taken"
+
+
+async def _release(held: Held) -> None:
+    held.let_go.set()
+
+
+def test_a_job_that_would_wait_beyond_its_deadline_is_refused(worker):
+    async def scene() -> None:
+        for _ in range(20):
+            await worker.run(lambda ticket: time.sleep(0.01))  # teaches it what a job takes
+        held = Held()
+        first = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        second = asyncio.create_task(worker.run(lambda ticket: None))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="more than the frame has"):
+            await worker.run(lambda ticket: None, deadline_s=time.monotonic() + 0.001)
+        held.let_go.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(scene())
+
+
+def test_a_job_whose_time_is_over_never_starts(worker):
+    async def scene() -> None:
+        started = threading.Event()
+        with pytest.raises(DeadlineExceeded):
+            await worker.run(lambda ticket: started.set(), deadline_s=time.monotonic() - 1)
+        assert not started.is_set()
+
+    asyncio.run(scene())
+
+
+def test_a_job_is_told_to_stop_when_its_deadline_passes(worker):
+    async def scene() -> None:
+        held = Held()
+        with pytest.raises(DeadlineExceeded):
+            await worker.run(held, deadline_s=time.monotonic() + 0.02)
+        assert held.stopped.is_set()
+
+    asyncio.run(scene())
+
+
+def test_a_job_is_told_to_stop_when_nobody_waits_for_it(worker):
+    async def scene() -> None:
+        held, waiting_ran = Held(), threading.Event()
+        running = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        waiting = asyncio.create_task(worker.run(lambda ticket: waiting_ran.set()))
+        await asyncio.sleep(0)
+        for task in (waiting, running):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await until(held.stopped)
+        assert await worker.run(lambda ticket: "next") == "next"
+        assert not waiting_ran.is_set()
+        assert worker.load.queued_jobs == 0
+
+    asyncio.run(scene())
+
+
+def test_an_error_of_a_job_comes_to_whoever_waits_and_the_thread_lives(worker):
+    def fails(ticket: Ticket) -> None:
+        raise ZeroDivisionError("in the model")
+
+    async def scene() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await worker.run(fails)
+        assert await worker.run(lambda ticket: 1) == 1
+
+    asyncio.run(scene())
+
+
+def test_closing_abandons_what_waits():
+    worker = Worker(max_queued=3)
+    worker.start()
+
+    async def scene() -> None:
+        held = Held()
+        running = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        waiting = asyncio.create_task(worker.run(lambda ticket: None))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(worker.close, timeout_s=WAIT_S))
+        await asyncio.sleep(0)
+        held.let_go.set()
+        assert await closing
+        assert await running == "done"
+        with pytest.raises(Cancelled):
+            await waiting
+        with pytest.raises(Cancelled):
+            await worker.run(lambda ticket: None)
+
+    asyncio.run(scene())
+
+
+def test_the_busy_share_follows_the_work(worker):
+    async def scene() -> None:
+        assert worker.load.busy_ratio < 0.5
+        held = Held()
+        task = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        before = worker.load.busy_ratio
+        while worker.load.busy_ratio <= before:
+            await asyncio.sleep(0)
+        assert worker.load.busy_ratio <= 1
+        held.let_go.set()
+        await task
+
+    asyncio.run(scene())
