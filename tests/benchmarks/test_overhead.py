@@ -1,0 +1,189 @@
+"""What a split request costs beyond its parts, on loopback.
+
+The parts are measured apart, in one process and without the wire: running the head, packing what crosses, moving that
+many bytes over a bare TCP connection and the answer's bytes back, unpacking, running the tail. The request is then
+timed whole, against a worker in a process of its own, in alternation with its parts so that both meet the same
+machine. The claim: a request costs at most 3 ms and 10 % more than its parts, for up to 1 MB crossing.
+
+``CLEFT_BENCH=full pytest -m benchmark -s tests/benchmarks/test_overhead.py`` prints the table at full size.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import edge
+from edge.client import Client
+from edge.embedded import EmbeddedWorker
+from partitioner.bundle import Bundle
+from partitioner.cli.output import plain_table
+from partitioner.runtimes.eager import open_engine
+from partitioner.segments import Cuts
+from partitioner.zoo import resolve
+from protos import tensors as packing
+
+FIXED_S = 3e-3
+SHARE = 0.10
+FULL = os.environ.get("CLEFT_BENCH") == "full"
+ROUNDS = 60 if FULL else 12
+WIDTHS = (4, 64, 256, 640, 1024) if FULL else (4, 256, 1024)
+TRIES = 3
+_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One size of what crosses; times are medians."""
+
+    crossing_bytes: int
+    parts_s: float
+    request_s: float
+
+    @property
+    def allowed_s(self) -> float:
+        return self.parts_s * (1 + SHARE) + FIXED_S
+
+
+class Wide(torch.nn.Module):
+    """``width`` maps of 16 x 16 float32 (1 KiB each) cross in the middle."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.front = torch.nn.Conv2d(3, width, 3, padding=1)
+        self.back = torch.nn.Conv2d(width, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.back(torch.relu(self.front(x))).mean((2, 3))
+
+
+def wide(width: int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    torch.manual_seed(width)
+    return Wide(width).eval(), (torch.randn(1, 3, _SIDE, _SIDE),)
+
+
+for _width in WIDTHS:
+    globals()[f"wide{_width}"] = lambda width=_width: wide(width)
+
+
+@contextmanager
+def echo_server() -> Iterator[socket.socket]:
+    """A connection whose far end reads ``n`` bytes and answers ``m``; each request begins with both numbers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                while header := connection.recv(16, socket.MSG_WAITALL):
+                    up, down = int.from_bytes(header[:8], "little"), int.from_bytes(header[8:], "little")
+                    connection.recv(up, socket.MSG_WAITALL)
+                    connection.sendall(bytes(down))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with socket.create_connection(server.getsockname()) as near:
+                near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                yield near
+        finally:
+            thread.join()
+
+
+def move(connection: socket.socket, payload: list[packing.Buffer], down_bytes: int) -> None:
+    size = sum(len(part) for part in payload)
+    connection.sendall(size.to_bytes(8, "little") + down_bytes.to_bytes(8, "little"))
+    for part in payload:
+        connection.sendall(part)
+    connection.recv(down_bytes, socket.MSG_WAITALL)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Bundle]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEFT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield [resolve(f"test_overhead:wide{width}") for width in WIDTHS]
+
+
+def measure(bundle: Bundle, target: str, connection: socket.socket) -> Row:
+    cuts = Cuts(bundle.graph, bundle.digest)
+    cut = cuts.find("after:front")
+    head, tail = cuts.segments(cut)
+    assert tail is not None
+    given = {bundle.graph.input_names[0]: np.random.default_rng(0).standard_normal((1, 3, _SIDE, _SIDE), np.float32)}
+    with edge.Session(bundle, cloud=target, cut=cut.id, fallback=False) as session:
+        engine = open_engine(bundle, device="cpu", threads=1)
+        front, back = engine.segment(head), engine.segment(tail)
+
+        def parts() -> dict[str, packing.codecs.Array]:
+            crossing = front(given)
+            headers, payload, _ = packing.pack(crossing)
+            move(connection, payload, 32)
+            outputs = back(packing.unpack(headers, packing.join(payload)))
+            return packing.unpack(*(lambda packed: (packed[0], packing.join(packed[1])))(packing.pack(outputs)))
+
+        expected = parts()
+        answer = session(given)
+        np.testing.assert_allclose(next(iter(answer.outputs.values())), next(iter(expected.values())), rtol=1e-5)
+        parts_s, request_s = [], []
+        for _ in range(ROUNDS):
+            start_s = time.perf_counter()
+            parts()
+            middle_s = time.perf_counter()
+            session(given)
+            parts_s.append(middle_s - start_s)
+            request_s.append(time.perf_counter() - middle_s)
+    return Row(
+        crossing_bytes=answer.up_bytes,
+        parts_s=statistics.median(parts_s),
+        request_s=statistics.median(request_s),
+    )
+
+
+def quietest(bundle: Bundle, target: str, connection: socket.socket) -> Row:
+    """The row within its bound, or the best of three: what else the machine does only ever adds."""
+    rows = []
+    for _ in range(TRIES):
+        rows.append(measure(bundle, target, connection))
+        if rows[-1].request_s <= rows[-1].allowed_s:
+            return rows[-1]
+    return min(rows, key=lambda row: row.request_s - row.allowed_s)
+
+
+@pytest.mark.benchmark
+def test_a_split_request_costs_little_more_than_its_parts(bundles: list[Bundle]) -> None:
+    more = [argument for bundle in bundles[1:] for argument in ("--model", str(bundle.path))]
+    with EmbeddedWorker(bundles[0].path, arguments=(*more, "--threads", "1")) as worker, echo_server() as connection:
+        rows = [quietest(bundle, worker.target, connection) for bundle in bundles]
+    print()
+    cells = [
+        (
+            f"{row.crossing_bytes / 1e3:.0f} kB",
+            f"{row.parts_s * 1e3:.2f} ms",
+            f"{row.request_s * 1e3:.2f} ms",
+            f"{(row.request_s - row.parts_s) * 1e3:.2f} ms",
+            f"{row.allowed_s * 1e3:.2f} ms",
+        )
+        for row in rows
+    ]
+    for line in plain_table(("crosses", "parts", "request", "overhead", "allowed"), cells):
+        print(line)
+    assert [row.crossing_bytes for row in rows] == [width * _SIDE * _SIDE * 4 for width in WIDTHS]
+    assert all(row.request_s <= row.allowed_s for row in rows)
+
+
+@pytest.mark.benchmark
+def test_a_session_answers_nothing_slower_than_its_round_trip_allows(bundles: list[Bundle]) -> None:
+    with EmbeddedWorker(bundles[0].path, arguments=("--threads", "1")) as worker, Client.dial(worker.target) as client:
+        link = client.measure_link(budget_s=0.5)
+    print(f"\nround trip {link.rtt_s * 1e3:.2f} ms, up {link.up_mbit:.0f} Mbit/s, down {link.down_mbit:.0f} Mbit/s")
+    assert link.rtt_s < FIXED_S

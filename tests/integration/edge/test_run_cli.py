@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edge_support import inputs_of
+
+from edge.cli import main
+from edge.embedded import EmbeddedWorker
+from partitioner.bundle import Bundle
+from partitioner.profile import Profile
+
+RUN_FIELDS = {
+    "schema",
+    "input",
+    "cut",
+    "cut_id",
+    "codec",
+    "where",
+    "fallback",
+    "total_s",
+    "preprocess_s",
+    "head_s",
+    "encode_s",
+    "wire_s",
+    "queue_s",
+    "decode_s",
+    "tail_s",
+    "up_bytes",
+    "down_bytes",
+    "slowdown",
+    "outputs",
+}
+
+
+@pytest.fixture(scope="module")
+def worker(digits: Bundle, averaging: Bundle) -> Iterator[EmbeddedWorker]:
+    with EmbeddedWorker(digits.path, arguments=("--model", str(averaging.path), "--threads", "1")) as running:
+        yield running
+
+
+@pytest.fixture
+def cleft_edge(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; gives exit code, stdout and stderr."""
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(each) for each in argv])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+def records(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_json_has_one_object_per_input_with_stable_fields(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
+    code, out, err = cleft_edge(
+        "run",
+        "--model",
+        "digits",
+        "--cloud",
+        worker.target,
+        "--random",
+        2,
+        "--cut",
+        "after:stage2",
+        "--check",
+        "--json",
+    )
+    assert (code, err) == (0, "")
+    found = records(out)
+    assert len(found) == 2
+    for record in found:
+        assert record.keys() == RUN_FIELDS | {"top5", "max_rel_diff"}
+        assert record["schema"] == "cleft.run/1"
+        assert (record["cut"], record["codec"], record["where"]) == ("after:stage2", "none", "split")
+        assert record["max_rel_diff"] <= 1e-5  # type: ignore[operator]
+        assert record["up_bytes"] == 48 * 4 * 4 * 4
+        parts = ("preprocess_s", "head_s", "encode_s", "wire_s", "queue_s", "decode_s", "tail_s")
+        assert 0 < sum(record[part] for part in parts) <= record["total_s"]  # type: ignore[misc, operator]
+
+
+def test_people_read_the_answer_the_times_and_the_bytes(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
+    code, out, _ = cleft_edge(
+        "run", "--model", "digits", "--cloud", worker.target, "--random", 1, "--cut", "after:stage2", "--slowdown", 3
+    )
+    assert code == 0
+    assert "emulated device: 3x slower" in out
+    assert "split at after:stage2, codec none" in out
+    assert "%" in out
+    assert "3.07 kB up" in out
+
+
+def test_a_plan_is_chosen_and_its_prediction_told(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
+    code, out, _ = cleft_edge(
+        "run", "--model", "digits", "--cloud", worker.target, "--random", 1, "--budget", "1s", "--json"
+    )
+    assert code == 0
+    assert records(out)[0]["predicted_s"] > 0  # type: ignore[operator]
+
+
+def test_a_wrong_input_among_several_is_reported_and_the_others_answered(
+    cleft_edge: Callable, worker: EmbeddedWorker, digits: Bundle, tmp_path: Path
+) -> None:
+    right = tmp_path / "right.npy"
+    np.save(right, next(iter(inputs_of(digits).values())))
+    (tmp_path / "text.npy").write_text("no array")
+    np.save(tmp_path / "shape.npy", np.zeros((1, 2, 3), np.float32))
+    (tmp_path / "half.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    names = ["text.npy", "right.npy", "absent.npy", "shape.npy", "half.png", "right.npy"]
+    for cut in ("local", "cloud"):
+        arguments = ["run", "--model", "digits", "--cloud", worker.target, "--cut", cut, "--json"]
+        code, out, err = cleft_edge(*arguments, "--input", *(tmp_path / name for name in names))
+        assert code == 1
+        assert ["error" in record for record in records(out)] == [True, False, True, True, True, False]
+        assert len(err.splitlines()) == 4
+
+
+def test_the_users_own_last_step_runs_here(
+    cleft_edge: Callable, worker: EmbeddedWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_post.py").write_text(
+        "def best(outputs):\n    return {'best': int(next(iter(outputs.values())).argmax())}\n"
+        "def broken(outputs):\n    raise ValueError('no')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    common = ["run", "--model", "digits", "--cut", "local", "--random", 1, "--json"]
+    code, out, _ = cleft_edge(*common, "--post", "my_post:best")
+    assert code == 0
+    assert set(records(out)[0]["post"]) == {"best"}  # type: ignore[call-overload]
+    assert sys.path[-1] == str(tmp_path)
+    code, out, err = cleft_edge(*common, "--post", "my_post:broken")
+    assert code == 1
+    assert "ValueError: no" in err
+    for spec in ("my_post", "my_post:absent", "no_such_module:f"):
+        code, _, err = cleft_edge(*common, "--post", spec)
+        assert code == 2
+        assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["run", "--model", "digits"], 2, "--input FILE or --random N"),
+        (["run", "--model", "digits", "--random", "1", "--cut", "nowhere"], 1, "no cut 'nowhere'"),
+        (["run", "--model", "digits", "--random", "1", "--codec", "gif"], 2, "no codec 'gif'"),
+        (["run", "--model", "digits", "--random", "1", "--slowdown", "0.5"], 2, "1 or more"),
+        (["run", "--model", "digits", "--random", "1", "--cloud", "nonsense"], 2, "port"),
+        (["run", "--model", "digits", "--random", "1", "--check", "--pin-plan"], 2, "choose one"),
+        (
+            ["run", "--model", "digits", "--random", "1", "--cloud", "127.0.0.1:1", "--cut", "cloud"],
+            1,
+            "port is closed",
+        ),
+        (["run", "--model", "no/such/bundle", "--random", "1"], 1, "no such directory"),
+        (["link", "127.0.0.1:1"], 1, "port is closed"),
+        (["fetch-profile", "127.0.0.1:1", "-o", "x.json"], 1, "port is closed"),
+        (["advise", "digits", "--cloud", "127.0.0.1:1"], 1, "port is closed"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_an_exit_code(
+    argv: list[str], code: int, words: str, cleft_edge: Callable
+) -> None:
+    found, out, err = cleft_edge(*argv)
+    assert (found, out) == (code, "")
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+def test_inputs_left_when_the_worker_dies_are_answered_here_with_one_warning(digits: Bundle, tmp_path: Path) -> None:
+    given = tmp_path / "many.npy"
+    np.save(given, np.random.default_rng(0).standard_normal((400, 1, 8, 8)).astype(np.float32))
+    with EmbeddedWorker(digits.path, arguments=("--threads", "1")) as worker:
+        argv = ["run", "--model", str(digits.path), "--cloud", worker.target, "--cut", "after:stem", "--json"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge", *argv, "--check", "--input", str(given)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(20)]
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    found = records("".join(lines) + out)
+    assert process.returncode == 0
+    assert [record["input"] for record in found] == [f"many.npy[{index}]" for index in range(400)]
+    assert all(record["max_rel_diff"] <= 1e-5 for record in found)  # type: ignore[operator]
+    assert (found[0]["where"], found[0]["fallback"]) == ("split", False)
+    assert (found[-1]["where"], found[-1]["fallback"]) == ("edge", True)
+    assert len(err.splitlines()) == 1
+
+
+def test_the_link_is_told_with_its_spread(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
+    code, out, _ = cleft_edge("link", worker.target, "--budget", "300ms", "--json")
+    assert code == 0
+    link = json.loads(out)
+    assert link["schema"] == "cleft.link/1"
+    assert link["up_mbit"] == pytest.approx(link["up_bytes_per_s"] * 8e-6)
+    assert {"rtt_s", "down_bytes_per_s", "up_spread", "down_spread", "rtt_spread"} <= link.keys()
+    code, out, _ = cleft_edge("link", worker.target, "--budget", "300ms")
+    assert "Mbit/s" in out
+
+
+def test_a_workers_profile_is_fetched_into_a_file(
+    cleft_edge: Callable, worker: EmbeddedWorker, digits: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "cloud.json"
+    fetch = ("fetch-profile", worker.target, "-o", path, "--budget", "1s")
+    code, _, err = cleft_edge(*fetch)
+    assert code == 2
+    assert "say which model" in err
+    code, _, err = cleft_edge(*fetch, "--model", "nothing")
+    assert code == 2
+    assert not path.exists()
+    for name in (digits.name, digits.digest, digits.digest[:8]):
+        code, _, _ = cleft_edge(*fetch, "--model", name)
+        assert code == 0
+        assert Profile.loads(path.read_text()).model_digest == digits.digest
+
+
+def test_advice_compares_this_link_with_others(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
+    code, out, _ = cleft_edge("advise", "digits", "--cloud", worker.target, "--budget", "1s", "--json")
+    assert code == 0
+    advice = json.loads(out)
+    assert advice["schema"] == "cleft.advise/1"
+    assert [preset["link"]["name"] for preset in advice["presets"]] == ["3g", "4g", "wifi"]
+    fields = {"verdict", "split", "gain", "cut", "cut_id", "codec", "chosen_s", "all_local_s", "all_cloud_s", "link"}
+    for each in (advice, *advice["presets"]):
+        assert fields <= each.keys()
+        assert each["chosen_s"] <= min(each["all_local_s"], each["all_cloud_s"])
+    code, out, _ = cleft_edge("advise", "digits", "--cloud", worker.target, "--budget", "1s")
+    assert "wifi" in out
+
+
+def test_without_a_worker_one_is_started_and_stopped(cleft_edge: Callable) -> None:
+    before = set(threading.enumerate())
+    code, out, _ = cleft_edge("run", "--model", "digits", "--random", 1, "--cut", "cloud", "--json")
+    assert code == 0
+    assert records(out)[0]["where"] == "cloud"
+    assert {thread.name for thread in set(threading.enumerate()) - before} <= {"Thread"}
+
+
+def test_a_folder_of_the_callers_never_shadows_ours(tmp_path: Path) -> None:
+    for name in ("cloud", "partitioner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    script = Path(sys.executable).parent / "cleft-edge"
+    argv = [str(script), "run", "--model", "digits", "--random", "1", "--cut", "cloud", "--json"]
+    found = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    assert records(found.stdout)[0]["where"] == "cloud"
