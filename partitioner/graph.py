@@ -116,11 +116,13 @@ class Weight:
     """A parameter, buffer or constant. ``key`` finds it in the weights file; shared weights share a key.
 
     ``dim_order`` lists its axes from the slowest to the fastest in memory, empty where that is row-major.
+    ``is_trainable`` marks a parameter that takes gradients: torch picks other kernels for it, also in inference.
     """
 
     value: Value
     key: str
     dim_order: tuple[int, ...] = ()
+    is_trainable: bool = False
 
     @property
     def name(self) -> str:

@@ -48,9 +48,7 @@ def dumps(graph: Graph, *, producer: Mapping[str, str]) -> str:
         "producer": dict(producer),
         "symbols": [_plain(each) for each in graph.symbols],
         "inputs": [{**_value(each.value), "low": each.low, "high": each.high} for each in graph.inputs],
-        "weights": [
-            {**_value(each.value), "key": each.key, "dim_order": list(each.dim_order)} for each in graph.weights
-        ],
+        "weights": [_weight(each) for each in graph.weights],
         "nodes": [_node(each) for each in graph.nodes],
         "outputs": [_plain(each) for each in graph.outputs],
         "tree": graph.tree,
@@ -79,6 +77,13 @@ def _plain(record: Symbol | Output | Layer) -> dict[str, object]:
 
 def _value(value: Value) -> dict[str, object]:
     return {"name": value.name, "dtype": value.dtype, "shape": list(value.shape)}
+
+
+def _weight(weight: Weight) -> dict[str, object]:
+    record = {**_value(weight.value), "key": weight.key, "dim_order": list(weight.dim_order)}
+    if weight.is_trainable:
+        record["is_trainable"] = True
+    return record
 
 
 def _node(node: Node) -> dict[str, object]:
@@ -214,7 +219,8 @@ def _read_weight(fields: Fields) -> Weight:
     if order and sorted(order) != list(range(len(value.shape))):
         fields.fault("dim_order", "is no order of the axes")
         order = ()
-    return Weight(value=value, key=fields.text("key"), dim_order=order)
+    is_trainable = fields.flag("is_trainable") if fields.raw("is_trainable") is not None else False
+    return Weight(value=value, key=fields.text("key"), dim_order=order, is_trainable=is_trainable)
 
 
 def _read_node(fields: Fields) -> Node:

@@ -62,12 +62,15 @@ class WeightTable:
         except (SafetensorError, OSError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
 
-    def _shaped(self, weight: Weight, tensor: torch.Tensor) -> torch.Tensor:
-        dtype = getattr(torch, weight.value.dtype)
-        if dtype.is_complex:
-            tensor = torch.view_as_complex(tensor)
-        if weight.dim_order:
-            tensor = tensor.permute([weight.dim_order.index(axis) for axis in range(len(weight.dim_order))])
-        if tuple(tensor.shape) != weight.value.shape or tensor.dtype != dtype:
+    @staticmethod
+    def _shaped(weight: Weight, stored: torch.Tensor) -> torch.Tensor:
+        dtype: torch.dtype = getattr(torch, weight.value.dtype)
+        order = weight.dim_order or tuple(range(len(weight.value.shape)))
+        shape = (*(weight.value.shape[axis] for axis in order), *((2,) if dtype.is_complex else ()))
+        if tuple(stored.shape) != shape or stored.dtype != (dtype.to_real() if dtype.is_complex else dtype):
             raise BundleError(f"weight {weight.key!r} is not of the shape and dtype that the graph says: pack again")
+        tensor = torch.view_as_complex(stored) if dtype.is_complex else stored
+        tensor = tensor.permute([order.index(axis) for axis in range(len(order))])
+        if weight.is_trainable and (dtype.is_floating_point or dtype.is_complex):
+            return torch.nn.Parameter(tensor)  # matmul picks its kernel by this, and with it the last bit
         return tensor
