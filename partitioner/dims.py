@@ -1,8 +1,8 @@
 """Sizes that may be symbolic: integers, or expressions such as ``"2*t + 1"`` over named symbols.
 
-The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * / // % **``, integers, names, and calls
-of a few functions (``Max Min Mod FloorDiv floor ceiling``...). Expressions come from files, so they are read by the
-parser below and never evaluated as code.
+The grammar is the part of Python that sympy prints for tensor sizes: ``+ - * / // % **``, numbers, names, and calls
+of a few functions (``Max Min Mod FloorDiv floor ceiling TruncToInt``...). Expressions come from files, so they are read
+by the parser below and never evaluated as code.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from partitioner.errors import BundleError
 Dim = int | str
 Binding = Mapping[str, int]
 
-_Number = int | Fraction
+_Number = int | Fraction | float
 
 _BINARY: dict[type[ast.operator], Callable[[_Number, _Number], _Number]] = {
-    ast.Div: lambda a, b: Fraction(a) / Fraction(b),
+    ast.Div: lambda a, b: a / b if isinstance(a, float) or isinstance(b, float) else Fraction(a) / Fraction(b),
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -38,6 +38,12 @@ _CALLS: dict[str, Callable[..., _Number]] = {
     "CleanDiv": operator.floordiv,
     "CeilDiv": lambda a, b: -(-a // b),
     "IntTrueDiv": lambda a, b: Fraction(a) / Fraction(b),
+    "FloatTrueDiv": lambda a, b: float(a) / float(b),
+    "ToFloat": float,
+    "TruncToInt": math.trunc,
+    "FloorToInt": math.floor,
+    "CeilToInt": math.ceil,
+    "RoundToInt": round,
     "floor": math.floor,
     "ceiling": math.ceil,
     "Abs": abs,
@@ -46,6 +52,7 @@ _MAX_LENGTH = 2000
 _MAX_EXPONENT = 16
 _MAX_DEPTH = 200
 _MAX_BITS = 128
+_MAX_FLOAT = 2.0**_MAX_BITS
 
 
 def evaluate(dim: Dim, binding: Binding) -> int:
@@ -57,11 +64,11 @@ def evaluate(dim: Dim, binding: Binding) -> int:
     if isinstance(dim, int):
         return dim
     size = _evaluate(_parse(dim), binding, dim)
-    if isinstance(size, Fraction):
-        if size.denominator != 1:
-            raise BundleError(f"size {dim!r} is {size}, which is not a whole number")
-        return size.numerator
-    return size
+    if isinstance(size, int):
+        return size
+    if size != int(size):
+        raise BundleError(f"size {dim!r} is {size}, which is not a whole number")
+    return int(size)
 
 
 def shape_of(shape: Sequence[Dim], binding: Binding) -> tuple[int, ...]:
@@ -104,43 +111,63 @@ def _parse(text: str) -> ast.expr:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     if level:
         raise BundleError(f"size expression {text[:40]!r}... is nested deeper than {_MAX_DEPTH} levels")
+    if not _is_readable(body):
+        raise BundleError(f"size expression {text!r} cannot be read")
     return body
+
+
+def _is_readable(node: ast.expr) -> bool:
+    """Whether a node and all below it are of the grammar."""
+    match node:
+        case ast.Constant(value=number):
+            return isinstance(number, int | float) and not isinstance(number, bool)
+        case ast.Name():
+            return True
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _is_readable(operand)
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))):
+            return 0 <= exponent <= _MAX_EXPONENT and not isinstance(exponent, bool) and _is_readable(left)
+        case ast.BinOp(left=left, op=op, right=right):
+            return type(op) in _BINARY and _is_readable(left) and _is_readable(right)
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]):
+            return name in _CALLS and all(map(_is_readable, args))
+    return False
 
 
 def _evaluate(node: ast.expr, binding: Binding, text: str) -> _Number:
     match node:
-        case ast.Constant(value=bool()):
-            pass
-        case ast.Constant(value=int(number)):
-            return number
+        case ast.Constant(value=int() | float() as number):
+            return _bounded(number, text)
         case ast.Name(id=name):
             if name in binding:
                 return binding[name]
             raise BundleError(f"size {text!r} needs a value for {name!r}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, binding, text)
-        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))) if (
-            0 <= exponent <= _MAX_EXPONENT
-        ):
-            base = _evaluate(left, binding, text)
-            if max(abs(base.numerator), base.denominator).bit_length() * exponent > _MAX_BITS:
-                raise BundleError(f"size expression {text!r} is too large")
-            return base**exponent
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int(exponent))):
+            return _apply(lambda base: math.prod([base] * exponent), [_evaluate(left, binding, text)], text)
+        case ast.BinOp(left=left, op=op, right=right):
             return _apply(_BINARY[type(op)], [_evaluate(left, binding, text), _evaluate(right, binding, text)], text)
-        case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in _CALLS:
+        case ast.Call(func=ast.Name(id=name), args=args):
             return _apply(_CALLS[name], [_evaluate(arg, binding, text) for arg in args], text)
     raise BundleError(f"size expression {text!r} cannot be read")
 
 
 def _apply(function: Callable[..., _Number], values: list[_Number], text: str) -> _Number:
     try:
-        result = function(*values)
-        if max(abs(result.numerator), result.denominator).bit_length() > _MAX_BITS:
-            raise BundleError(f"size expression {text!r} is too large")
-        return result
-    except (ZeroDivisionError, TypeError) as error:
+        return _bounded(function(*values), text)
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise BundleError(f"size expression {text!r} has no value: {error}") from error
+
+
+def _bounded(number: _Number, text: str) -> _Number:
+    """The number, unless it is beyond any size (or no number at all)."""
+    if isinstance(number, float):
+        if abs(number) < _MAX_FLOAT:
+            return number
+    elif max(abs(number.numerator), number.denominator).bit_length() <= _MAX_BITS:
+        return number
+    raise BundleError(f"size expression {text!r} is too large")
 
 
 def solve(shapes: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, int]:
