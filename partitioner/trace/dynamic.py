@@ -101,7 +101,7 @@ def lengthen(
                     leaf = torch.cat([leaf, leaf], dim=index)
         return leaf
 
-    bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    bound = _bind(module, args, kwargs)
     bound.arguments = _map_inputs(module, args, kwargs, longer)
     return bound.args, dict(bound.kwargs)
 
@@ -109,14 +109,17 @@ def lengthen(
 def _map_inputs(
     module: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], change: _Change
 ) -> dict[str, object]:
-    try:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
-    except TypeError as error:
-        raise ModelError(f"the example inputs do not fit the model's forward(): {error}") from error
     return {
         name: pytree.tree_map_with_path(lambda path, leaf, name=name: change(_join(name, path), leaf), value)
-        for name, value in bound.arguments.items()
+        for name, value in _bind(module, args, kwargs).arguments.items()
     }
+
+
+def _bind(module: torch.nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> inspect.BoundArguments:
+    try:
+        return inspect.signature(module.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ModelError(f"the example inputs do not fit the model's forward(): {error}") from error
 
 
 def _join(name: str, path: Sequence[object]) -> str:
