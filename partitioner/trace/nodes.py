@@ -201,7 +201,11 @@ class NodeReader:
         return product(self._sizes.value("", first).shape) if isinstance(first, torch.Tensor) else 0
 
     def _count(self, node: torch.fx.Node) -> Dim:
-        """Multiply-adds of the heavy operators inside, each as two; 0 where torch knows no formula."""
+        """Multiply-adds of the heavy operators inside, each as two; 0 where torch knows no formula.
+
+        Running an operator over fake tensors may decide something about a symbolic size, which must not fix that size
+        for the rest of the capture.
+        """
         if not isinstance(node.target, torch._ops.OpOverload):
             return 0
         args = cast("Sequence[object]", torch.fx.node.map_arg(node.args, lambda each: each.meta["val"]))
@@ -210,11 +214,11 @@ class NodeReader:
             shapes = [each.shape for each in args[:3] if isinstance(each, torch.Tensor)]
             return self._sizes.dim(sdpa_flop_count(*shapes))  # type: ignore[no-untyped-call]
         mode = torch._guards.detect_fake_mode([node.meta.get("val"), args])
-        if mode is None:
+        if mode is None or mode.shape_env is None:
             return 0
         counter = FlopCounterMode(display=False)
         try:
-            with mode, counter:
+            with mode, mode.shape_env.suppress_guards(), counter:
                 node.target(*args, **kwargs)
             return self._sizes.dim(counter.get_total_flops())
         except Exception:  # a formula is missing or does not take symbols: the element count stands in
