@@ -92,6 +92,8 @@ class Servicer:
         self._is_draining = True
         for session in self._sessions:
             session.drain(reason=reason, grace_s=grace_s)
+        if not self._sessions:
+            return
         try:
             await asyncio.wait_for(self._empty.wait(), grace_s)
         except asyncio.TimeoutError:
