@@ -73,6 +73,9 @@ class Server:
         if not any(model.engine is not None for model in models):
             reasons = "; ".join(f"{model.bundle.name}: {model.reason}" for model in models)
             raise NoModelError(f"no model can be served: {reasons or 'none was named'}")
+        for model in models:
+            if model.engine is None:
+                _LOG.warning("%s is not ready: %s", model.bundle.name, model.reason)
         return Store(models)
 
     async def _open_one(self, bundle: ServedBundle) -> Model:

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from partitioner.dims import shape_of
-from partitioner.errors import CleftError, SegmentError
+from partitioner.errors import CleftError, SegmentError, UsageError
 from partitioner.graph import Graph
 from partitioner.plan import Segment
 from partitioner.runtimes import Engine, RunnableSegment
@@ -70,9 +70,15 @@ class Prepared:
 
 
 def open_model(bundle: ServedBundle, open_engine: OpenEngine) -> Model:
-    """Open a bundle's engine; a failure is kept as the reason. Call on the compute thread."""
+    """Open a bundle's engine; a failure is kept as the reason. Call on the compute thread.
+
+    Raises:
+        UsageError: no engine can be opened with these options, whatever the model.
+    """
     try:
         return Model(bundle=bundle, engine=open_engine(bundle))
+    except UsageError:
+        raise
     except CleftError as error:
         reason = str(error)
     except MemoryError:
@@ -80,7 +86,6 @@ def open_model(bundle: ServedBundle, open_engine: OpenEngine) -> Model:
     except Exception as error:
         _LOG.exception("%s cannot be opened", bundle.name)
         reason = f"its engine failed: {type(error).__name__}"
-    _LOG.warning("%s is not ready: %s", bundle.name, reason)
     return Model(bundle=bundle, engine=None, reason=reason)
 
 

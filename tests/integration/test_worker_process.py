@@ -199,7 +199,7 @@ def test_what_cannot_be_done_is_said_in_one_line(bundle, tmp_path):
     for path in bundle.path.iterdir():
         (tmp_path / "broken" / path.name).write_bytes(path.read_bytes()[:100])
     refused(cleft_cloud("serve", "--model", str(tmp_path / "broken")), "broken")
-    refused(cleft_cloud("serve", "--model", model, "--device", "cuda:99"), "cuda")
+    refused(cleft_cloud("serve", "--model", model, "--device", "cuda:99"), "cuda:99", code=2)
 
 
 def test_a_port_that_is_no_worker_is_told_apart():
