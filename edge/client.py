@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, WorkerLost, WorkerRefused
 from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, info_of, plan_message, status_of
+from edge.inflight import InFlight
 from edge.reach import diagnose, refusal, split_target
 from edge.stream import Stream
 from partitioner.link import Link
@@ -45,13 +45,9 @@ class Client:
         self._timeouts = timeouts
         self._limits = limits
         self._clock = clock
-        self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._frames: dict[int, Frame] = {}
-        self._proposals: dict[str, Waiting] = {}
-        self._probes: dict[int, Waiting] = {}
+        self._in_flight = InFlight(limits)
         self._welcome = Waiting()
-        self._slots = threading.BoundedSemaphore(limits.frames_in_flight)
         self._channel = channel.dial(target)
         self._stub = channel.WorkerStub(self._channel, target=target)
         self._stream = Stream(
@@ -96,22 +92,16 @@ class Client:
             WorkerLost: the session ended first.
             DeadlineExceeded: it took too long.
         """
-        plan_id = plan.plan_id
-        with self._lock:
-            waiting = self._proposals.get(plan_id)
-            is_asked = waiting is not None
-            if waiting is None:
-                waiting = self._proposals[plan_id] = Waiting()
-        if not is_asked:
-            self._stream.put(pb.ToWorker(propose=pb.Propose(plan_id=plan_id, plan=plan_message(plan))))
+        propose = pb.ToWorker(propose=pb.Propose(plan_id=plan.plan_id, plan=plan_message(plan)))
+        waiting = self._in_flight.proposal(plan.plan_id, lambda: self._stream.put(propose))
+        self._check(waiting)
         if not waiting.wait(self._timeouts.propose_s):
             raise DeadlineExceeded(self._timeouts.propose_s)
         return waiting.value
 
     def forget(self, plan: Plan) -> None:
         """Propose this plan again the next time it is asked for: the worker no longer has it."""
-        with self._lock:
-            self._proposals.pop(plan.plan_id, None)
+        self._in_flight.forget_proposal(plan.plan_id)
 
     def require_model(self, digest: str, name: str) -> None:
         """Check that the worker serves a model.
@@ -155,7 +145,7 @@ class Client:
         taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
         if payload_bytes > taken_bytes:
             raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")
-        if not self._slots.acquire(timeout=max(0.0, expires_s - time.monotonic())):
+        if not self._in_flight.take_slot(expires_s - time.monotonic()):
             raise DeadlineExceeded(deadline_s)
         frame = Frame(
             frame_id=next(self._ids),
@@ -174,12 +164,11 @@ class Client:
             tensors=headers,
             payload_bytes=payload_bytes,
         )
-        with self._lock:
-            if self._stream.failure is not None:
-                self._slots.release()
-                raise self._stream.failure
-            self._frames[frame.frame_id] = frame
+        self._in_flight.add(frame)
         self._stream.outbox.put_frame(frame.frame_id, pb.ToWorker(run=run), payload)
+        if self._stream.failure is not None:
+            self._in_flight.settle(frame, self._stream.failure)
+            raise self._stream.failure
         return frame
 
     def run(
@@ -196,12 +185,12 @@ class Client:
 
     def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], linkmeter.Echo | None]:
         """Send one probe; the result waits for its echo."""
-        probe_id, waiting = next(self._ids), Waiting()
-        with self._lock:
-            self._probes[probe_id] = waiting
+        probe_id = next(self._ids)
+        waiting = self._in_flight.probe(probe_id)
         message = pb.Probe(probe_id=probe_id, data=bytes(up_bytes), reply_bytes=reply_bytes)
         sent_s = time.monotonic()
         self._stream.put(pb.ToWorker(probe=message))
+        self._check(waiting)
 
         def wait(timeout_s: float) -> linkmeter.Echo | None:
             if not waiting.wait(timeout_s):
@@ -301,93 +290,25 @@ class Client:
     def _handle(self, message: pb.ToEdge) -> None:
         """One message of the worker's; runs on the reader."""
         match message.WhichOneof("body"):
-            case "chunk":
-                self._take_chunk(message.chunk)
-            case "ack":
-                self._stream.outbox.acked(message.ack.frame_id, message.ack.received_bytes)
-            case "result":
-                self._take_result(message.result)
-            case "failed":
-                self._take_failure(message.failed)
-            case "ready":
-                self._answer(self._proposals.get(message.ready.plan_id), message.ready.prepare_s)
-            case "probe":
-                with self._lock:
-                    waiting = self._probes.pop(message.probe.probe_id, None)
-                self._answer(waiting, len(message.probe.data))
             case "welcome" if self.info is None:
                 self.info = info_of(message.welcome, liveness_s=self._timeouts.liveness_s)
                 self._welcome.finish()
             case "drain":
                 self.drain_reason = status.one_line(message.drain.reason)
-
-    def _take_result(self, result: pb.Result) -> None:
-        frame = self._frames.get(result.frame_id)
-        if frame is None:
-            return
-        self._stream.outbox.drop(frame.frame_id)
-        try:
-            is_complete = frame.begin(result, max_bytes=self._limits.reply_bytes)
-        except WireError as error:
-            self._withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"))
-        else:
-            if is_complete:
-                self._settle(frame)
-
-    def _take_chunk(self, chunk: pb.Chunk) -> None:
-        frame = self._frames.get(chunk.frame_id)
-        if frame is None:
-            return
-        try:
-            received_bytes, is_complete = frame.extend(chunk.offset_bytes, chunk.data)
-        except WireError as error:
-            self._withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"))
-            return
-        self._stream.outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
-        if is_complete:
-            self._settle(frame)
-
-    def _take_failure(self, failed: pb.Failed) -> None:
-        error = refusal(status.from_failed(failed))
-        if failed.frame_id:
-            frame = self._frames.get(failed.frame_id)
-            if frame is not None:
-                self._stream.outbox.drop(frame.frame_id)
-                self._settle(frame, error)
-            return
-        with self._lock:
-            waiting = self._proposals.pop(failed.plan_id, None)
-        if waiting is not None:
-            waiting.finish(error)
-
-    def _answer(self, waiting: Waiting | None, value: float) -> None:
-        if waiting is not None:
-            waiting.value = value
-            waiting.finish()
-
-    def _settle(self, frame: Frame, error: EdgeError | None = None) -> bool:
-        """Take a frame out of flight and wake its caller; false when that was done already."""
-        with self._lock:
-            if self._frames.pop(frame.frame_id, None) is None:
-                return False
-        frame.finish(error)
-        self._slots.release()
-        return True
+            case _:
+                self._in_flight.take(message, self._stream.outbox)
 
     def _withdraw(self, frame: Frame, error: EdgeError) -> None:
-        if self._settle(frame, error):
-            self._stream.outbox.drop(frame.frame_id)
-            self._stream.outbox.put(pb.ToWorker(cancel=pb.Cancel(frame_id=frame.frame_id)))
+        self._in_flight.withdraw(frame, error, self._stream.outbox)
+
+    def _check(self, waiting: Waiting) -> None:
+        """A question asked while the session was ending has no answer either."""
+        if self._stream.failure is not None:
+            waiting.finish(self._stream.failure)
 
     def _fail_all(self, error: EdgeError) -> None:
-        """Everything in flight gets the error that ended the session."""
-        with self._lock:
-            frames = list(self._frames.values())
-            waiting = [self._welcome, *self._proposals.values(), *self._probes.values()]
-        for frame in frames:
-            self._settle(frame, error)
-        for each in waiting:
-            each.finish(error)
+        self._in_flight.settle_all(error)
+        self._welcome.finish(error)
 
     def _explain(self, error: WireError | None) -> EdgeError:
         """Why the stream ended: a worker that had welcomed us is lost, whatever the status says."""

@@ -1,0 +1,157 @@
+"""What is under way on one session: frames, proposals and probes, and which message answers which.
+
+Callers add; the reader's thread settles. Whatever happens to a frame, it is settled exactly once, its slot comes free
+exactly once, and a message about something that is not under way changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from edge.config import Limits
+from edge.errors import BadReply, EdgeError
+from edge.frames import Frame, Waiting
+from edge.outbox import Outbox
+from edge.reach import refusal
+from protos import messages as pb
+from protos import status
+from protos.errors import WireError
+
+
+class InFlight:
+    """The open questions of one session. Thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(limits.frames_in_flight)
+        self._frames: dict[int, Frame] = {}
+        self._proposals: dict[str, Waiting] = {}
+        self._probes: dict[int, Waiting] = {}
+
+    def take_slot(self, timeout_s: float) -> bool:
+        """Wait for room for one more frame; ``add`` or ``free_slot`` must follow."""
+        return self._slots.acquire(timeout=max(0.0, timeout_s))
+
+    def free_slot(self) -> None:
+        """Give back a slot that no frame took."""
+        self._slots.release()
+
+    def add(self, frame: Frame) -> None:
+        """A frame goes out, in the slot that was taken for it."""
+        with self._lock:
+            self._frames[frame.frame_id] = frame
+
+    def proposal(self, plan_id: str, send: Callable[[], None]) -> Waiting:
+        """The proposal of a plan, sent unless it is under way or answered."""
+        with self._lock:
+            waiting = self._proposals.get(plan_id)
+            if waiting is not None:
+                return waiting
+            waiting = self._proposals[plan_id] = Waiting()
+        try:
+            send()
+        except EdgeError:
+            self.forget_proposal(plan_id)
+            raise
+        return waiting
+
+    def forget_proposal(self, plan_id: str) -> None:
+        """The next proposal of this plan is sent again."""
+        with self._lock:
+            self._proposals.pop(plan_id, None)
+
+    def probe(self, probe_id: int) -> Waiting:
+        """A probe goes out."""
+        waiting = Waiting()
+        with self._lock:
+            self._probes[probe_id] = waiting
+        return waiting
+
+    def settle(self, frame: Frame, error: EdgeError | None = None) -> bool:
+        """Take a frame out of flight and wake its caller; false when that was done already."""
+        with self._lock:
+            if self._frames.pop(frame.frame_id, None) is None:
+                return False
+        frame.finish(error)
+        self._slots.release()
+        return True
+
+    def settle_all(self, error: EdgeError) -> None:
+        """Everything under way gets the error that ended the session."""
+        with self._lock:
+            frames = list(self._frames.values())
+            waiting = [*self._proposals.values(), *self._probes.values()]
+        for frame in frames:
+            self.settle(frame, error)
+        for each in waiting:
+            each.finish(error)
+
+    def withdraw(self, frame: Frame, error: EdgeError, outbox: Outbox[pb.ToWorker]) -> None:
+        """Settle a frame with an error, and tell the worker to drop it."""
+        if self.settle(frame, error):
+            outbox.drop(frame.frame_id)
+            outbox.put(pb.ToWorker(cancel=pb.Cancel(frame_id=frame.frame_id)))
+
+    def take(self, message: pb.ToEdge, outbox: Outbox[pb.ToWorker]) -> None:
+        """One message of the worker's."""
+        match message.WhichOneof("body"):
+            case "chunk":
+                self._take_chunk(message.chunk, outbox)
+            case "ack":
+                outbox.acked(message.ack.frame_id, message.ack.received_bytes)
+            case "result":
+                self._take_result(message.result, outbox)
+            case "failed":
+                self._take_failure(message.failed, outbox)
+            case "ready":
+                _answer(self._proposals.get(message.ready.plan_id), message.ready.prepare_s)
+            case "probe":
+                with self._lock:
+                    waiting = self._probes.pop(message.probe.probe_id, None)
+                _answer(waiting, len(message.probe.data))
+
+    def _take_result(self, result: pb.Result, outbox: Outbox[pb.ToWorker]) -> None:
+        frame = self._frames.get(result.frame_id)
+        if frame is None:
+            return
+        outbox.drop(frame.frame_id)
+        try:
+            is_complete = frame.begin(result, max_bytes=self._limits.reply_bytes)
+        except WireError as error:
+            self.withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"), outbox)
+        else:
+            if is_complete:
+                self.settle(frame)
+
+    def _take_chunk(self, chunk: pb.Chunk, outbox: Outbox[pb.ToWorker]) -> None:
+        frame = self._frames.get(chunk.frame_id)
+        if frame is None:
+            return
+        try:
+            received_bytes, is_complete = frame.extend(chunk.offset_bytes, chunk.data)
+        except WireError as error:
+            self.withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"), outbox)
+            return
+        outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
+        if is_complete:
+            self.settle(frame)
+
+    def _take_failure(self, failed: pb.Failed, outbox: Outbox[pb.ToWorker]) -> None:
+        error = refusal(status.from_failed(failed))
+        if failed.frame_id:
+            frame = self._frames.get(failed.frame_id)
+            if frame is not None and self.settle(frame, error):
+                outbox.drop(frame.frame_id)
+            return
+        with self._lock:
+            waiting = self._proposals.pop(failed.plan_id, None)
+        if waiting is not None:
+            waiting.finish(error)
+
+
+def _answer(waiting: Waiting | None, value: float) -> None:
+    if waiting is not None:
+        waiting.value = value
+        waiting.finish()
