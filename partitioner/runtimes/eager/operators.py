@@ -18,7 +18,10 @@ from partitioner.errors import UnsupportedOperator
 
 ALWAYS_ALLOWED = frozenset({"aten"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*")
-_REFUSED = frozenset({"from_file", "_print", "_assert_async", "record_stream", "_thnn_fused_lstm_cell_backward_impl"})
+_REFUSED = frozenset({
+    "from_file", "_print", "_assert_async", "record_stream", "_thnn_fused_lstm_cell_backward_impl", "_copy_from",
+    "_copy_from_and_resize",
+})  # fmt: skip
 _NUMBERS: dict[str, Callable[..., object]] = {
     **{
         name: getattr(operator, name)
@@ -72,6 +75,8 @@ def lookup(op: str, *, allowed: Collection[str] = ()) -> Callable[..., object]:
         raise UnsupportedOperator(op, reason=f"torch {torch.__version__} has no such operator") from error
     if not isinstance(function, torch._ops.OpOverload):
         raise UnsupportedOperator(op, reason="it is no operator's name")
+    if not function._schema.returns or not torch._C._dispatch_has_kernel(function.name()):
+        raise UnsupportedOperator(op, reason="it computes no tensor")  # TorchScript's own: aten.save, aten.manual_seed
     if function._schema.is_mutable:
         raise UnsupportedOperator(op, reason="it writes to its arguments")
     if op in _STRIDE_BLIND:
