@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -217,9 +218,13 @@ def _read_manifest(directory: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{directory} is no bundle: it holds no {MANIFEST}")
     try:
+        if path.stat().st_size > _MAX_RECORD_CHARS:
+            raise BundleError(f"{path} cannot be used: it is longer than {_MAX_RECORD_CHARS} bytes")
         return read(path.read_bytes(), _manifest, max_chars=_MAX_RECORD_CHARS)
     except RecordError as error:
         raise BundleError(f"{path} cannot be used: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _manifest(fields: Fields) -> Manifest:
@@ -246,7 +251,10 @@ def _file_record(fields: Fields) -> FileRecord:
 
 def _check_file(path: Path, record: FileRecord) -> None:
     try:
-        nbytes = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is no regular file: copy or pack the bundle again")
+        nbytes = status.st_size
         if nbytes != record.nbytes:
             problem = "truncated" if nbytes < record.nbytes else "longer than it should be"
             raise BundleError(
