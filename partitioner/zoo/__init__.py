@@ -78,9 +78,9 @@ def resolve_request(request: ModelRequest) -> Bundle:
             return Bundle.open(target)
         except BundleError:
             pass  # damaged in the cache: packed again below
-    from partitioner.zoo.packing import pack
+    from partitioner.zoo.packing import pack_into_cache
 
-    return pack(request, target)
+    return pack_into_cache(request, target)
 
 
 def kind_of(spec: str) -> str:

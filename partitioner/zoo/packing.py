@@ -34,40 +34,39 @@ class Source:
     notes: tuple[str, ...] = field(default=())
 
 
-def pack(request: ModelRequest, target: Path | None, *, overwrite: bool = False) -> Bundle:
-    """Capture what the request names and write its bundle.
-
-    Args:
-        target: where; None means in the cache, named by the digest.
-        overwrite: replace a bundle at ``target``.
-    """
+def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bundle:
+    """Capture what the request names and write its bundle at ``target``; ``overwrite`` replaces one that is there."""
     captured, source = _capture(request)
-    record = _preprocess_record(request, source, captured)
-    labels = _labels(request, source)
-    where = target
-    staging: tempfile.TemporaryDirectory[str] | None = None
-    if where is None:
-        bundle_dir = cache_dir() / "bundles"
-        bundle_dir.mkdir(parents=True, exist_ok=True)
-        staging = tempfile.TemporaryDirectory(prefix=".packing-", dir=bundle_dir)
-        where = Path(staging.name) / "bundle"
-    try:
-        packed = bundles.write(
-            where,
-            graph_text=graphjson.dumps(captured.graph, producer=captured.producer),
-            weights=captured.weights,
-            save_weights=save,
-            name=source.name,
-            origin=source.origin,
-            notes=(*source.notes, *captured.notes),
-            preprocess=record,
-            labels=labels,
-            overwrite=overwrite or (target is not None and target.is_relative_to(cache_dir())),
-        )
-        return packed if staging is None else _into_cache(packed)
-    finally:
-        if staging is not None:
-            staging.cleanup()
+    return bundles.write(
+        target,
+        graph_text=graphjson.dumps(captured.graph, producer=captured.producer),
+        weights=captured.weights,
+        save_weights=save,
+        name=source.name,
+        origin=source.origin,
+        notes=(*source.notes, *captured.notes),
+        preprocess=_preprocess_record(request, source, captured),
+        labels=_labels(request, source),
+        overwrite=overwrite,
+    )
+
+
+def pack_into_cache(request: ModelRequest, target: Path | None) -> Bundle:
+    """Capture what the request names into the cache: at ``target``, or (None) where the bundle's digest says."""
+    directory = cache_dir() / "bundles"
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".packing-", dir=directory) as staging:
+        packed = pack(request, Path(staging) / "bundle")
+        place = target or directory / f"{slug(packed.name)}-{packed.digest[:12]}"
+        try:
+            packed.path.rename(place)
+        except OSError:  # something is there: what another process has packed meanwhile, or a damaged bundle
+            try:
+                return Bundle.open(place)
+            except BundleError:
+                place.rename(Path(staging) / "damaged")
+                packed.path.rename(place)
+        return Bundle.open(place)
 
 
 def _capture(request: ModelRequest) -> tuple[Capture, Source]:
@@ -143,16 +142,3 @@ def _labels(request: ModelRequest, source: Source) -> tuple[str, ...] | None:
         return tuple(line.strip() for line in request.labels.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels {request.labels}: {error}") from error
-
-
-def _into_cache(packed: Bundle) -> Bundle:
-    """Move a freshly packed bundle to the place its digest gives; one that is there already is the same."""
-    target = cache_dir() / "bundles" / f"{slug(packed.name)}-{packed.digest[:12]}"
-    try:
-        packed.path.rename(target)
-    except OSError:
-        try:
-            return Bundle.open(target)
-        except BundleError:
-            raise BundleError(f"{target} is in the way and no good: remove it") from None
-    return Bundle.open(target)
