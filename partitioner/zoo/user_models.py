@@ -46,8 +46,9 @@ def _find(module_name: str, attribute: str) -> object:
     try:
         found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ModelError(f"module {error.name!r} is not to be found from here or among what is installed") from error
-    except Exception as error:
+        missing = error.name or module_name
+        raise ModelError(f"module {missing!r} is not to be found from here or among what is installed") from error
+    except (Exception, SystemExit) as error:
         raise ModelError(f"importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -65,7 +66,7 @@ def _call(found: object, spec: str) -> object:
         return found()
     except CleftError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{spec} failed: {type(error).__name__}: {error}") from error
 
 
