@@ -10,8 +10,10 @@ A bundle is stateless: where the module updates buffers of its own while running
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -62,22 +64,20 @@ def capture(module: torch.nn.Module, example: Example, *, dynamic: DynamicSizes 
         ModelError: ``torch.export`` refuses the module, or the graph holds something that cannot be written down.
     """
     notes = ["the module was in training mode, and is captured in inference mode"] if module.training else []
-    module = module.eval().cpu()
-    args, kwargs = example.args, dict(example.kwargs or {})
-    shapes = None
-    if dynamic:
-        args, kwargs = lengthen(module, args, kwargs, dynamic)
-        shapes = to_export(module, args, kwargs, dynamic)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
+            module = module.eval().cpu()
+            args, kwargs = example.args, dict(example.kwargs or {})
+            shapes = None
+            if dynamic:
+                args, kwargs = lengthen(module, args, kwargs, dynamic)
+                shapes = to_export(module, args, kwargs, dynamic)
             program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
-            program = program.run_decompositions({})
+            return _read(program.run_decompositions({}), dynamic, notes)
     except CleftError:
         raise
     except Exception as error:
         raise ModelError(f"torch.export cannot capture this model: {_reason(error)}") from error
-    return _read(program, dynamic, notes)
 
 
 def load_exported(path: str, *, dynamic: DynamicSizes | None = None) -> Capture:
@@ -87,12 +87,26 @@ def load_exported(path: str, *, dynamic: DynamicSizes | None = None) -> Capture:
         ModelError: the file is no exported program.
     """
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.export.load(path).run_decompositions({})
+        with _quiet():
+            return _read(torch.export.load(path).run_decompositions({}), dynamic, [])
+    except CleftError:
+        raise
     except Exception as error:
         raise ModelError(f"{path} is no exported program that this torch reads: {_reason(error)}") from error
-    return _read(program, dynamic, [])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No gradients, and no warnings or logs of torch's: what they lead to is said in one line."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _read(program: torch.export.ExportedProgram, dynamic: DynamicSizes | None, notes: list[str]) -> Capture:
