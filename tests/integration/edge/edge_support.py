@@ -47,6 +47,10 @@ def averages() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     return Averages(), (torch.randn(100, 1024),)
 
 
+def bulky() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    return Averages(), (torch.randn(100, 7864),)
+
+
 def inputs_of(bundle: Bundle, *, seed: int = 0) -> dict[str, Array]:
     """Random inputs of a model without symbolic sizes."""
     rng = np.random.default_rng(seed)
