@@ -17,16 +17,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
+from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 
 if TYPE_CHECKING:
     from cloud.config import Config
     from cloud.store import ServedBundle
     from protos.tensors import Limits
 
-HELP = "Serve models to devices"
+HELP = "serve models to devices"
 EXAMPLES = """examples:
   cleft-cloud serve --model digits.bundle
-  cleft-cloud serve --model torchvision:resnet18 --model torchvision:alexnet --port 50051
+  cleft-cloud serve --model torchvision:resnet18 torchvision:alexnet --port 50051
 """
 _MAX_PORT = 65535
 _MIB = 1024 * 1024
@@ -36,7 +37,7 @@ _PARENT_POLL_S = 0.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--model", action="append", required=True, metavar="MODEL", help="a bundle or a model spec; may be repeated"
+        "--model", action="extend", nargs="+", required=True, metavar="MODEL", help=f"one or several of: {MODEL_HELP}"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=_port, default=50051, help="port; 0 takes a free one (default: 50051)")
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exit-with-parent", action="store_true", help="stop when the process that started this one is gone"
     )
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON (schema cleft.serve/1)")
+    add_packing_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,15 +94,15 @@ def run(args: argparse.Namespace) -> int:
         max_session_bytes=max(1024, 4 * args.max_frame_mib) * _MIB,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(config, args.model, parent=parent if args.exit_with_parent else None, as_json=args.json))
+        asyncio.run(_serve(config, args, parent=parent if args.exit_with_parent else None))
     return 0
 
 
-async def _serve(config: Config, specs: Sequence[str], *, parent: int | None, as_json: bool) -> None:
+async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None) -> None:
     from cloud.server import Server
     from partitioner.bundle import Bundle
     from partitioner.runtimes import Engine
-    from partitioner.zoo import resolve
+    from partitioner.zoo import resolve_request
 
     def open_engine(bundle: ServedBundle) -> Engine:
         from partitioner.runtimes.eager import open_engine as open_eager
@@ -114,11 +116,13 @@ async def _serve(config: Config, specs: Sequence[str], *, parent: int | None, as
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
-    bundles = [await asyncio.to_thread(resolve, spec) for spec in specs]
+    bundles = [await asyncio.to_thread(resolve_request, request_of(args, spec)) for spec in args.model]
+    for bundle in bundles:
+        print_notes(bundle)
     server = Server(config, open_engine=open_engine)
     port = await server.start(bundles)
     try:
-        _announce(config.host, port, bundles, as_json=as_json)
+        _announce(config.host, port, bundles, as_json=args.json)
         await stop.wait()
     finally:
         if watch is not None:

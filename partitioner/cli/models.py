@@ -49,12 +49,12 @@ def add_packing_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--trust", action="store_true", help="load a .pt2 file, which can run code from it")
 
 
-def request_of(args: argparse.Namespace) -> ModelRequest:
-    """What the arguments ask for."""
+def request_of(args: argparse.Namespace, spec: str | None = None) -> ModelRequest:
+    """What the arguments ask for; ``spec`` where several models are named."""
     from partitioner.zoo import ModelRequest
 
     return ModelRequest(
-        spec=args.model,
+        spec=args.model if spec is None else spec,
         shapes=tuple(args.shape),
         dynamic=tuple(args.dynamic),
         is_trusted=args.trust,
