@@ -85,6 +85,14 @@ class Selected:
     cut: Cut
     codec: str
     predicted: Priced | None = None
+    link: Link | None = None
+
+    def predicted_s(self, sample: Sample) -> float | None:
+        """Predicted time for an input of this size, where the plan was chosen by measurements."""
+        if self.predicted is None or self.link is None:
+            return None
+        more_bytes = sample.nbytes_original - self.predicted.candidate.up_bytes if self.codec == SOURCE else 0
+        return self.predicted.predicted_s + more_bytes / self.link.up_bytes_per_s
 
 
 def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evidence]) -> Selected:
@@ -96,9 +104,10 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     """
     has_source = sample.source is not None
     if wish.is_measured:
-        priced = _cheapest(wish, sample, evidence(), cut_id=None if wish.cut == AUTO else cuts.find(wish.cut).id)
+        found = evidence()
+        priced = _cheapest(wish, sample, found, cut_id=None if wish.cut == AUTO else cuts.find(wish.cut).id)
         cut, codec = cuts.find(priced.candidate.cut_id), priced.candidate.codec
-        return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced)
+        return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=found.link)
     cut = cuts.find(wish.cut)
     if cut.is_local:
         return Selected(plan=cuts.plan(cut), cut=cut, codec="none")

@@ -84,7 +84,7 @@ class Client:
         """Payload bytes sent and not yet acknowledged."""
         return self._stream.outbox.unacked_bytes
 
-    def propose(self, plan: Plan) -> float:
+    def propose(self, plan: Plan, *, timeout_s: float | None = None) -> float:
         """Have the worker make a plan ready; returns its time for that in seconds. Free when it is ready already.
 
         Raises:
@@ -95,8 +95,9 @@ class Client:
         propose = pb.ToWorker(propose=pb.Propose(plan_id=plan.plan_id, plan=plan_message(plan)))
         waiting = self._in_flight.proposal(plan.plan_id, lambda: self._stream.put(propose))
         self._check(waiting)
-        if not waiting.wait(self._timeouts.propose_s):
-            raise DeadlineExceeded(self._timeouts.propose_s)
+        timeout_s = min(self._timeouts.propose_s, self._timeouts.propose_s if timeout_s is None else timeout_s)
+        if not waiting.wait(timeout_s):
+            raise DeadlineExceeded(timeout_s)
         return waiting.value
 
     def forget(self, plan: Plan) -> None:

@@ -29,6 +29,8 @@ class Timeouts:
     """For a worker to measure itself."""
     close_s: float = 2.0
     """For a session to end in good order before it is cut."""
+    again_s: float = 1.5
+    """As ``dial_s``, for a worker that was lost: a request is waiting."""
     redial_s: float = 1.0
     """First pause before a lost worker is dialled again; it doubles up to ``redial_max_s``, with jitter."""
     redial_max_s: float = 30.0

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from edge.client import Client
 from edge.clock import DeviceClock
@@ -46,6 +47,7 @@ class Connection:
         self._pause_s = timeouts.redial_s
         self._retry_at_s = 0.0
         self._last: EdgeError | None = None
+        self._was_reached = False
 
     @property
     def client(self) -> Client:
@@ -59,14 +61,17 @@ class Connection:
         if self._client is None:
             if self._last is not None and self._now() < self._retry_at_s:
                 raise WorkerLost(self.target, reason=f"not dialled again yet ({self._last})")
+            timeouts = self._timeouts
+            if self._was_reached:
+                timeouts = replace(timeouts, dial_s=min(timeouts.again_s, timeouts.dial_s))
             try:
-                self._client = Client.dial(self.target, timeouts=self._timeouts, clock=self._clock)
+                self._client = Client.dial(self.target, timeouts=timeouts, clock=self._clock)
             except EdgeError as error:
                 self._last = error
                 self._retry_at_s = self._now() + self._pause_s * (0.5 + self._jitter())
                 self._pause_s = min(2 * self._pause_s, self._timeouts.redial_max_s)
                 raise
-            self._last, self._pause_s = None, self._timeouts.redial_s
+            self._last, self._pause_s, self._was_reached = None, self._timeouts.redial_s, True
         return self._client
 
     def ask(
@@ -105,7 +110,7 @@ class Connection:
         expires_s: float,
     ) -> Reply:
         client = self.client
-        client.propose(plan)
+        client.propose(plan, timeout_s=max(0.0, expires_s - self._now()))
         left_s = max(0.0, expires_s - self._now())
         return client.run(plan.plan_id, stage, tensors, chosen, deadline_s=left_s)
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_session_arguments, progress_bars, session_of
+from partitioner.cli.arguments import size_bytes
 from partitioner.cli.models import add_model_arguments, open_model
 from partitioner.cli.output import print_json, print_table
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model_arguments(parser)
     add_session_arguments(parser)
+    parser.add_argument(
+        "--input-bytes", type=size_bytes, metavar="N", help="size of the original input (default: the profile's)"
+    )
     parser.add_argument("--json", action="store_true", help=f"print JSON of schema {SCHEMA}")
 
 
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_model(args)
     with progress_bars() as on_progress, session_of(args, bundle, on_progress) as session:
         evidence = session.evidence()
-    table = evidence.table(codecs=None if args.lossy else args.codecs or LOSSLESS)
+    table = evidence.table(codecs=None if args.lossy else args.codecs or LOSSLESS, source_bytes=args.input_bytes)
     found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
     notes = list(table.notes)
     if args.cloud is None:

@@ -131,7 +131,7 @@ def _answer(session: Session, sample: Sample, report: Report, *, is_checked: boo
         extra = Extra(
             max_rel_diff=max_rel_diff(answer.outputs, session.whole(sample)) if is_checked else None,
             post=post(answer.outputs) if post is not None else None,
-            predicted_s=selected.predicted.predicted_s if selected.predicted is not None else None,
+            predicted_s=selected.predicted_s(sample),
         )
     except (InputError, SegmentError, EdgeError) as error:
         report.failure(sample.name, error)

@@ -34,6 +34,11 @@ def branching(_cache: None) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def wording(_cache: None) -> Bundle:
+    return resolve("edge_support:words", dynamic=("ids=_,t:2..64", "is_padding=_,t"))
+
+
+@pytest.fixture(scope="session")
 def averaging(_cache: None) -> Bundle:
     return resolve("edge_support:averages")
 

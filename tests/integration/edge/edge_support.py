@@ -31,6 +31,22 @@ class Branches(torch.nn.Module):
         return {"late": late, "early": early, "count": (late > 0).sum()}
 
 
+class Words(torch.nn.Module):
+    """Whole numbers and a mask come in, of a length that varies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(50, 16)
+        self.attend = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = torch.nn.Linear(16, 4)
+
+    def forward(self, ids: torch.Tensor, is_padding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        words = self.embed(ids)
+        found, _ = self.attend(words, words, words, key_padding_mask=is_padding, need_weights=False)
+        pooled = (found + words).mean(1)
+        return self.head(pooled), pooled
+
+
 class Averages(torch.nn.Module):
     """A large input and little to do."""
 
@@ -41,6 +57,11 @@ class Averages(torch.nn.Module):
 def branches() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     torch.manual_seed(0)
     return Branches().eval(), (torch.randn(1, 3, 12, 12), torch.randn(1, 8, 1, 1))
+
+
+def words() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    torch.manual_seed(0)
+    return Words().eval(), (torch.randint(0, 50, (1, 7)), torch.zeros(1, 7, dtype=torch.bool))
 
 
 def averages() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:

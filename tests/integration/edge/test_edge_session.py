@@ -19,8 +19,8 @@ Start = Callable[..., EmbeddedWorker]
 
 
 @pytest.fixture(scope="module")
-def worker(digits: Bundle, branching: Bundle) -> Iterator[EmbeddedWorker]:
-    arguments = ("--model", str(branching.path), "--threads", "1")
+def worker(digits: Bundle, branching: Bundle, wording: Bundle) -> Iterator[EmbeddedWorker]:
+    arguments = ("--model", str(branching.path), "--model", str(wording.path), "--threads", "1")
     with EmbeddedWorker(digits.path, arguments=arguments) as running:
         yield running
 
@@ -39,6 +39,20 @@ def test_every_cut_answers_like_the_whole_model(
             assert answer.where == ("edge" if cut.is_local else "split" if cut.depth else "cloud")
             assert not answer.is_fallback
             assert bool(answer.up_bytes) == bool(answer.down_bytes) == (not cut.is_local)
+
+
+def test_lengths_that_vary_and_whole_numbers_cross_every_cut(worker: EmbeddedWorker, wording: Bundle) -> None:
+    rng = np.random.default_rng(0)
+    for cut in Cuts(wording.graph, wording.digest).candidates:
+        with edge.Session(wording, cloud=worker.target, cut=cut.id, codec="int8" if cut.name == "cloud" else None) as s:
+            for length in (2, 9, 64):
+                is_padding = np.arange(length)[None] >= length - 1
+                given = {"ids": rng.integers(0, 50, (1, length)), "is_padding": is_padding}
+                answer = s(given)
+                assert max_rel_diff(answer.outputs, s.whole(given)) <= 1e-5, (cut.name, length)
+                assert isinstance(answer.value, tuple)
+            with pytest.raises(InputError):
+                s({"ids": rng.integers(0, 50, (1, 9)), "is_padding": np.zeros((1, 8), bool)})
 
 
 @pytest.mark.parametrize(("codec", "bound"), [("none+zstd", 1e-5), ("fp16", 1e-2), ("int8", 0.1), ("int8+zstd", 0.1)])
