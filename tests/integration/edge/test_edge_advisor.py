@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edge_support import inputs_of
+
+from edge.advisor import Advisor, Evidence, Selected, Wish, select
+from edge.sample import to_sample
+from partitioner import measure
+from partitioner.bundle import Bundle, cache_dir
+from partitioner.cost import LOSSLESS
+from partitioner.errors import PlanError, ProfileError, UsageError
+from partitioner.link import PRESETS, Link
+from partitioner.profile import Profile
+from partitioner.runtimes import Engine
+from partitioner.runtimes.eager import open_engine
+from partitioner.segments import Cuts
+
+
+class FakeClient:
+    """A worker as fast as this machine, behind any link."""
+
+    def __init__(self, text: str, link: Link) -> None:
+        self.text, self.link = text, link
+
+    def fetch_profile(self, digest: str, *, budget_s: float, on_progress: Callable[[float], None]) -> str:
+        on_progress(1.0)
+        return self.text
+
+    def measure_link(self) -> Link:
+        return self.link
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path))
+    return cache_dir() / "profiles"
+
+
+@pytest.fixture
+def engine(digits: Bundle) -> Engine:
+    return open_engine(digits, device="cpu", threads=1)
+
+
+@pytest.fixture
+def advisor(digits: Bundle, engine: Engine, cache: Path) -> Callable[..., Advisor]:
+    return lambda **more: Advisor(digits, engine, **{"slowdown": 1.0, "budget_s": 0.5, **more})
+
+
+@pytest.fixture(scope="module")
+def profile(digits: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEFT_CACHE_DIR", str(tmp_path_factory.mktemp("profile")))
+        return Advisor(digits, open_engine(digits, threads=1), slowdown=1.0, budget_s=1.0).edge_profile()
+
+
+def test_the_device_is_measured_once_and_the_profile_kept(
+    advisor: Callable[..., Advisor], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, float]] = []
+    first = advisor(on_progress=lambda what, share: seen.append((what, share))).edge_profile()
+    assert [share for _, share in seen] == sorted(share for _, share in seen)
+    monkeypatch.setattr(measure, "measure_steps", lambda *_args, **_more: pytest.fail("measured again"))
+    assert advisor().edge_profile() == first
+    assert [path.suffix for path in cache.iterdir()] == [".json"]
+
+
+def test_a_slowdown_multiplies_what_was_measured_and_is_not_kept(advisor: Callable[..., Advisor]) -> None:
+    plain = advisor().edge_profile()
+    assert advisor(slowdown=8.0).edge_profile().whole.median_s == pytest.approx(8 * plain.whole.median_s)
+    assert advisor().edge_profile() == plain
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:100], lambda text: "", lambda text: text.replace("/1", "/9", 1)])
+def test_a_damaged_profile_in_the_cache_is_measured_again(
+    damage: Callable[[str], str], advisor: Callable[..., Advisor], cache: Path
+) -> None:
+    advisor().edge_profile()
+    (path,) = cache.iterdir()
+    path.write_text(damage(path.read_text()))
+    assert advisor().edge_profile().cuts
+    assert Profile.loads(path.read_text()).cuts
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
+    advisor: Callable[..., Advisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path / "file"))
+    assert advisor().edge_profile().cuts
+
+
+def test_the_profile_of_another_model_is_refused(advisor: Callable[..., Advisor], profile: Profile) -> None:
+    other = replace(profile, model_digest="0" * 64)
+    with pytest.raises(ProfileError, match="another model"):
+        advisor().cloud_profile(FakeClient(other.dumps(), PRESETS["4g"]))  # type: ignore[arg-type]
+
+
+def choose(
+    digits: Bundle, profile: Profile, wish: Wish, given: object, link: Link, *, slowdown: float = 1.0
+) -> Selected:
+    cuts = Cuts(digits.graph, digits.digest)
+    evidence = Evidence(edge=profile.slowed(slowdown), cloud=profile, link=link)
+    return select(cuts, wish, to_sample(given, digits), evidence=lambda: evidence)
+
+
+FAST = Link(up_bytes_per_s=1e10, down_bytes_per_s=1e10, rtt_s=0.0)
+
+
+def test_a_slow_device_on_a_fast_link_sends_all_and_a_fast_one_on_a_slow_link_nothing(
+    digits: Bundle, profile: Profile
+) -> None:
+    pixels = np.zeros((8, 8, 1), np.uint8)
+    assert choose(digits, profile, Wish(), pixels, FAST, slowdown=100).codec == "source"
+    assert choose(digits, profile, Wish(), pixels, PRESETS["3g"]).plan.is_local
+
+
+def test_original_bytes_are_never_chosen_for_a_tensor(digits: Bundle, profile: Profile) -> None:
+    selected = choose(digits, profile, Wish(), inputs_of(digits), FAST, slowdown=100)
+    assert selected.codec in LOSSLESS
+    assert not selected.codec.startswith("source")
+    with pytest.raises(UsageError, match="no original bytes"):
+        choose(digits, profile, Wish(cut="cloud", codec="source"), inputs_of(digits), FAST)
+
+
+def test_a_named_cut_or_codec_binds_the_choice(digits: Bundle, profile: Profile) -> None:
+    given = inputs_of(digits)
+    wish = Wish(cut="after:stage2", codec="auto", codecs=None)
+    selected = choose(digits, profile, wish, given, PRESETS["3g"])
+    assert selected.cut.name == "after:stage2"
+    assert selected.codec not in ("none", "none+zstd")
+    selected = choose(digits, profile, Wish(codec="int8"), given, FAST, slowdown=100)
+    assert selected.codec == "int8"
+    assert choose(digits, profile, Wish(codec="int8"), given, PRESETS["3g"]).plan.is_local
+
+
+def test_a_cut_with_a_codec_that_was_not_measured_there_is_refused(digits: Bundle, profile: Profile) -> None:
+    bare = replace(profile, cuts=tuple(replace(cut, codecs=cut.codecs[:1]) for cut in profile.cuts))
+    with pytest.raises((PlanError, UsageError)):
+        choose(digits, bare, Wish(cut="after:stage2", codec="auto", codecs=("int8",)), inputs_of(digits), FAST)
+
+
+def test_lossy_codecs_are_chosen_only_where_they_were_admitted(digits: Bundle, profile: Profile) -> None:
+    slow = Link(up_bytes_per_s=1e4, down_bytes_per_s=1e6, rtt_s=0.0)
+    for codecs in (LOSSLESS, ("none",)):
+        wish = Wish(cut="after:stage1", codec="auto", codecs=codecs)
+        assert choose(digits, profile, wish, inputs_of(digits), slow).codec in codecs
+    wish = Wish(cut="after:stage1", codec="auto", codecs=None)
+    assert choose(digits, profile, wish, inputs_of(digits), slow).codec.startswith("int8")
+
+
+def test_predictions_follow_the_size_of_each_picture(digits: Bundle, profile: Profile) -> None:
+    selected = choose(digits, profile, Wish(cut="cloud", codec="auto"), np.zeros((8, 8, 1), np.uint8), PRESETS["3g"])
+    small, large = (to_sample(np.zeros((side, side, 1), np.uint8), digits) for side in (8, 80))
+    difference_s = selected.predicted_s(large) - selected.predicted_s(small)
+    assert difference_s == pytest.approx((6400 - 64) / PRESETS["3g"].up_bytes_per_s)
