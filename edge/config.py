@@ -46,8 +46,6 @@ class Limits:
     """A larger answer is refused before it is received."""
     document_bytes: int = 64 * MIB
     """A longer profile is refused."""
-    plans: int = 64
-    """Plans that a session remembers to be ready."""
 
 
 TIMEOUTS = Timeouts()

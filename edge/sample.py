@@ -71,7 +71,10 @@ def _check(tensors: Mapping[str, Array], graph: Graph) -> None:
 
 
 def _array(given: object) -> Array:
-    array: Array = np.asarray(given)
+    try:
+        array: Array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{type(given).__name__} cannot be read as an array: {error}") from error
     if array.dtype.hasobject:
         raise InputError(f"{type(given).__name__} is no array of numbers")
     return array

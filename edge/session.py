@@ -336,7 +336,9 @@ class Session:
 
     def _note_down(self, error: EdgeError) -> None:
         if not self._is_worker_down:
-            self._notify(f"{error}; this device finishes the rest until the worker is back")
+            is_gone = isinstance(error, WorkerLost | WorkerUnreachable)
+            until = "the rest until the worker is back" if is_gone else "what the worker does not"
+            self._notify(f"{error}; this device finishes {until}")
         self._is_worker_down = True
 
     def _warm(self, selected: Selected, sample: Sample) -> None:

@@ -84,6 +84,18 @@ def test_a_frozen_worker_is_noticed_within_its_liveness_and_answered_for(
         assert time.monotonic() - start_s < 3.0 + 0.5 + 0.5
 
 
+def test_a_late_worker_is_not_waited_for_past_the_deadline(start_worker: Start, digits: Bundle) -> None:
+    worker = start_worker(digits)
+    with edge.Session(digits, cloud=worker.target, cut="after:stage1", deadline_s=0.3) as session:
+        session(inputs_of(digits))
+        kill(worker, signal.SIGSTOP)
+        answer = session(inputs_of(digits))
+        assert answer.is_fallback
+        assert answer.times.total_s < 1.0
+        kill(worker, signal.SIGCONT)
+        assert not session(inputs_of(digits), deadline_s=10).is_fallback
+
+
 def test_without_fallback_the_loss_is_an_error_of_one_line(start_worker: Start, digits: Bundle) -> None:
     worker = start_worker(digits)
     with edge.Session(digits, cloud=worker.target, cut="cloud", fallback=False) as session:
