@@ -15,7 +15,7 @@ from edge.clock import DeviceClock
 from partitioner import preprocess
 from partitioner.errors import InputError
 from partitioner.plan import SOURCE, Segment
-from partitioner.runtimes import Array, Engine
+from partitioner.runtimes import Array, Engine, RunnableSegment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +62,22 @@ class Runner:
         if segment.is_identity:
             return Ran(outputs={name: tensors[name] for name in segment.outputs}, compute_s=0.0, preprocess_s=0.0)
         runnable = self.engine.segment(segment)
+        given = _given(runnable, tensors)
         with self._clock.step() as step:
-            outputs = runnable(tensors)
+            outputs = runnable(given)
         return Ran(outputs=outputs, compute_s=step.seconds, preprocess_s=preprocess_s)
 
     def warm(self, segment: Segment, tensors: Mapping[str, Array]) -> None:
         """Run a segment once untimed: the first run of anything is slower, and says nothing of the next."""
         if not segment.is_identity:
-            self.engine.segment(segment)(tensors)
+            runnable = self.engine.segment(segment)
+            runnable(_given(runnable, tensors))
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop the weights that these segments do not read; returns the bytes held afterwards."""
         return self.engine.pin([segment for segment in segments if not segment.is_identity])
+
+
+def _given(runnable: RunnableSegment, pool: Mapping[str, Array]) -> dict[str, Array]:
+    """What a segment takes out of a pool of tensors that may hold more."""
+    return {value.name: pool[value.name] for value in runnable.inputs if value.name in pool}
