@@ -1,0 +1,107 @@
+"""The rules of the suite: nothing outlives its test, leaves this machine, or reads the user's own cache.
+
+One torch thread, because 1 against 2 threads changes results in the last bit. Models are packed once for the session.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from partitioner.bundle import Bundle
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when torch is imported, here or in a child
+
+hypothesis.settings.register_profile("cleft", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("cleft")
+
+GRACE_S = 5.0
+_LIVES_ON = ("pytest_timeout", "_poll_wrapper", "pydevd")
+"""Parts of names of threads that end with the process: the test runner's own, and grpc.aio's single poller."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of this session, for the tests and for the processes they start."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEFT_CACHE_DIR", str(path))
+        yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Python's sockets reach this machine alone, so that a test that wants the internet fails everywhere alike."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: tuple[str, int] | str | bytes) -> None:
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests stay on this machine: {address[0]} is refused")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """A thread or child process that a test starts ends with it. What a wider fixture started was there before."""
+    threads, children = set(threading.enumerate()), set(_children())
+    yield
+    started = [each for each in threading.enumerate() if each not in threads and not _lives_on(each)]
+    for thread in started:
+        thread.join(timeout=GRACE_S)
+    assert not [each.name for each in started if each.is_alive()], "a thread outlived its test"
+    _, alive = psutil.wait_procs([each for each in _children() if each not in children], timeout=GRACE_S)
+    for child in alive:
+        child.kill()
+    assert not alive, "a process outlived its test"
+
+
+@pytest.fixture(scope="session")
+def packed_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """The bundle of one of ``tests.models.CASES`` or ``tests.models_more.MORE``, packed once."""
+    from tests import every_cut
+    from tests.models import CASES
+    from tests.models_more import MORE
+
+    made: dict[str, Bundle] = {}
+
+    def pack(name: str) -> Bundle:
+        if name not in made:
+            case = {**CASES, **MORE}[name]()
+            made[name] = every_cut.pack(
+                case.module,
+                tmp_path_factory.mktemp("bundles") / name,
+                args=case.args,
+                kwargs=case.kwargs,
+                dynamic=case.dynamic,
+            )
+        return made[name]
+
+    return pack
+
+
+def _children() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children(recursive=True) if not _is_tracker(each)]
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    try:
+        return any("resource_tracker" in part for part in process.cmdline())
+    except psutil.Error:
+        return True
+
+
+def _lives_on(thread: threading.Thread) -> bool:
+    return any(part in thread.name for part in _LIVES_ON)
