@@ -75,7 +75,8 @@ def lookup(op: str, *, allowed: Collection[str] = ()) -> Callable[..., object]:
         raise UnsupportedOperator(op, reason=f"torch {torch.__version__} has no such operator") from error
     if not isinstance(function, torch._ops.OpOverload):
         raise UnsupportedOperator(op, reason="it is no operator's name")
-    if not function._schema.returns or not torch._C._dispatch_has_kernel(function.name()):
+    dispatched = f"{namespace}::{name}" + ("" if overload == "default" else f".{overload}")
+    if not function._schema.returns or not torch._C._dispatch_has_kernel(dispatched):
         raise UnsupportedOperator(op, reason="it computes no tensor")  # TorchScript's own: aten.save, aten.manual_seed
     if function._schema.is_mutable:
         raise UnsupportedOperator(op, reason="it writes to its arguments")
