@@ -70,7 +70,7 @@ class Client:
         try:
             client._greet()
         except BaseException:
-            client.close()
+            client.close(is_abrupt=True)
             raise
         return client
 
@@ -261,9 +261,10 @@ class Client:
         except UnicodeDecodeError as error:
             raise BadReply("the worker's profile is no UTF-8 text") from error
 
-    def close(self) -> None:
-        """End the session in good order; frames in flight are withdrawn. Safe to call twice."""
-        self._stream.close(FrameCancelled("the session was closed"), wait_s=self._timeouts.close_s)
+    def close(self, *, is_abrupt: bool = False) -> None:
+        """End the session, in good order unless told otherwise; frames in flight are withdrawn. Safe to call twice."""
+        reason = FrameCancelled("the session was closed")
+        self._stream.close(reason, wait_s=self._timeouts.close_s, is_abrupt=is_abrupt)
         self._channel.close()
 
     def __enter__(self) -> Client:

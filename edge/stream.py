@@ -93,10 +93,10 @@ class Stream:
             self._call.cancel()
         self._on_end(error)
 
-    def close(self, reason: EdgeError, *, wait_s: float) -> None:
-        """End the stream in good order, and its threads with it."""
-        self.end(reason, is_abrupt=False)
-        if self._reader.ident is not None:
+    def close(self, reason: EdgeError, *, wait_s: float, is_abrupt: bool = False) -> None:
+        """End the stream, in good order unless told otherwise, and its threads with it."""
+        self.end(reason, is_abrupt=is_abrupt)
+        if self._reader.ident is not None and not is_abrupt:
             self._reader.join(wait_s)
         self._call.cancel()
         for thread in (self._reader, self._keeper):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -59,9 +60,9 @@ def test_a_worker_killed_with_a_frame_half_sent_loses_it_not(start_worker: Start
         client = session.client
 
         def kill_mid_frame() -> None:
-            deadline_s = time.monotonic() + 10
+            deadline_s, moment = time.monotonic() + 10, threading.Event()
             while not client.unacked_bytes and time.monotonic() < deadline_s:
-                pass
+                moment.wait(0.001)
             kill(worker, signal.SIGKILL)
 
         with meanwhile(kill_mid_frame):
