@@ -94,6 +94,16 @@ def test_a_picture_is_answered_alike_whether_prepared_here_or_there(worker: Embe
         assert session(inputs_of(digits)).codec == "none"
 
 
+@pytest.mark.parametrize("cut", ["local", "after:stem", "after:stage3", "cloud"])
+def test_a_picture_is_answered_at_every_kind_of_cut(cut: str, worker: EmbeddedWorker, digits: Bundle) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 1), np.uint8)
+    with edge.Session(digits, cloud=worker.target, cut=cut) as session:
+        answer = session(pixels)
+        assert max_rel_diff(answer.outputs, session.whole(pixels)) <= 1e-5
+    assert answer.times.preprocess_s > 0
+    assert not answer.is_fallback
+
+
 def test_a_plan_that_is_chosen_is_predicted_and_run(worker: EmbeddedWorker, digits: Bundle) -> None:
     with edge.Session(digits, cloud=worker.target, slowdown=30, profile_budget_s=1.0) as session:
         given = inputs_of(digits)
