@@ -206,6 +206,8 @@ class EagerSegment:
 
     def _to_torch(self, array: Array) -> torch.Tensor:
         """A tensor over the array's memory, or over a copy of it where kernels would round differently on it."""
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         if not array.flags.aligned or any(stride < 0 for stride in array.strides):
             array = np.ascontiguousarray(array).copy()
         if array.dtype == ml_dtypes.bfloat16:
