@@ -155,15 +155,15 @@ class Advisor:
         self._budget_s = budget_s
         self._on_progress = on_progress
 
-    def gather(self, client: Client, *, link: Link | None = None) -> Evidence:
-        """Both profiles, and the link unless it is given. The link is measured last, when nothing else runs.
+    def gather(self, client: Client) -> Evidence:
+        """Both profiles and the link; the link is measured last, when nothing else runs.
 
         Raises:
             EdgeError: the worker does not tell.
             ProfileError: its profile cannot be read, or is of another model.
         """
         edge, cloud = self.edge_profile(), self.cloud_profile(client)
-        return Evidence(edge=edge, cloud=cloud, link=client.measure_link() if link is None else link)
+        return Evidence(edge=edge, cloud=cloud, link=client.measure_link())
 
     def edge_profile(self) -> Profile:
         """The device's own profile, measured on first use."""

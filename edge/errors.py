@@ -37,9 +37,6 @@ HINTS: Mapping[str, str] = MappingProxyType(
 )
 """Wire code -> what to do about it."""
 
-TRANSIENT = frozenset({"UNKNOWN_PLAN", "CORRUPT", "OVERLOADED", "DRAINING"})
-"""Codes after which the same frame may succeed when sent again."""
-
 
 class EdgeError(CleftError):
     """Anything a user of the device's side can do something about."""
@@ -76,11 +73,6 @@ class WorkerRefused(EdgeError):
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
-
-    @property
-    def is_transient(self) -> bool:
-        """Whether the same frame may succeed when sent again."""
-        return self.code in TRANSIENT
 
 
 class DeadlineExceeded(EdgeError):

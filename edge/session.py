@@ -31,7 +31,6 @@ from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS
 from partitioner.errors import UsageError
 from partitioner.inputs import Sample
-from partitioner.link import Link
 from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine
 from partitioner.segments import LOCAL, Cuts
@@ -161,10 +160,10 @@ class Session:
             raise UsageError("nothing runs in the cloud with --cut local")
         return self._connection.client
 
-    def evidence(self, *, link: Link | None = None) -> Evidence:
+    def evidence(self) -> Evidence:
         """Both profiles and the link; measured once."""
         if self._evidence is None:
-            self._evidence = self._advisor.gather(self.client, link=link)
+            self._evidence = self._advisor.gather(self.client)
         return self._evidence
 
     def select(self, given: object) -> Selected:
