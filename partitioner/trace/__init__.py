@@ -10,10 +10,11 @@ A bundle is stateless: where the module updates buffers of its own while running
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import torch
@@ -97,12 +98,13 @@ def load_exported(path: str, *, dynamic: DynamicSizes | None = None) -> Capture:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No gradients, and no warnings or logs of torch's: what they lead to is said in one line."""
+    """No gradients, and nothing printed, logged or warned of by torch or the model: an error says what matters."""
     logger = logging.getLogger("torch")
     level = logger.level
-    with torch.no_grad(), warnings.catch_warnings():
+    unread = io.StringIO()
+    with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
         warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
         try:
             yield
         finally:

@@ -38,11 +38,13 @@ class Sizes:
         """The value that a (fake) tensor describes.
 
         Raises:
-            ModelError: its dtype cannot be stored or sent.
+            ModelError: its dtype or layout cannot be stored or sent.
         """
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in DTYPE_BYTES:
             raise ModelError(f"tensor {name!r} is of dtype {dtype}, which cannot be sent: convert it in the model")
+        if tensor.layout is not torch.strided:
+            raise ModelError(f"tensor {name!r} is sparse, which cannot be stored or sent: make it dense in the model")
         return Value(name=name, dtype=dtype, shape=tuple(self.dim(size) for size in tensor.shape))
 
     def dim(self, size: int | torch.SymInt) -> Dim:

@@ -25,12 +25,12 @@ class WeightStore:
         """Remember a weight; one that is another under a second name shares its key."""
         is_trainable = tensor.requires_grad
         tensor = tensor.detach().cpu()
+        value = self._sizes.value(name, tensor)
         identity = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
         key = self._keys.setdefault(identity, target) if tensor.numel() else target
         order = _dim_order(tensor)
         stored = tensor.permute(order) if order else tensor
         self._tensors[key] = torch.view_as_real(stored) if stored.is_complex() else stored
-        value = self._sizes.value(name, tensor)
         self._weights[name] = Weight(value=value, key=key, dim_order=order, is_trainable=is_trainable)
 
     def weights(self, used: Set[str | None]) -> tuple[Weight, ...]:

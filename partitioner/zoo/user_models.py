@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 import torch
 
@@ -19,13 +20,14 @@ from partitioner.zoo.packing import Source
 
 
 def load(spec: str, shapes: Sequence[str]) -> Source:
-    """Import, call, and sort out what came back.
+    """Import, call, and sort out what came back; what the user's code prints goes to stderr.
 
     Raises:
         ModelError: it cannot be imported, fails, or returns something else.
     """
     module_name, _, attribute = spec.partition(":")
-    made = _call(_find(module_name, attribute), spec)
+    with redirect_stdout(sys.stderr):
+        made = _call(_find(module_name, attribute), spec)
     example: Example | None = None
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], torch.nn.Module):
         made, inputs = made
