@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
-import logging
 import math
-import os
-import tempfile
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
 from cloud.frames import to_wire
 from cloud.site import Site
 from cloud.store import Model, ServedBundle
-from partitioner.errors import CleftError
+from partitioner.measure import cache
 from partitioner.runtimes import Engine
 from protos.errors import InvalidMessage, UnknownModel, Unsupported
 
-_LOG = logging.getLogger(__name__)
+_REMEMBERED = 64
 
 
 class Measured(Protocol):
@@ -54,23 +49,13 @@ def measure_bundle(
     return measure_steps(cast(Bundle, bundle), engine, budget_s=budget_s, binding=binding)
 
 
-def profile_folder() -> Path:
-    """Where profiles are kept between runs."""
-    from partitioner.bundle import cache_dir
-
-    return cache_dir() / "profiles"
-
-
 class Profiler:
     """Answers for the worker's own profiles; one measurement at a time."""
 
-    def __init__(
-        self, site: Site, *, measure: Measure = measure_bundle, folder: Callable[[], Path] = profile_folder
-    ) -> None:
+    def __init__(self, site: Site, *, measure: Measure = measure_bundle) -> None:
         self._site = site
         self._measure = measure
-        self._folder = folder
-        self._documents: dict[str, str] = {}
+        self._documents: dict[Path, str] = {}
         self._lock: asyncio.Lock | None = None
 
     async def updates(
@@ -93,11 +78,11 @@ class Profiler:
         config = self._site.config
         budget_s = min(budget_s or config.profile_budget_s, config.max_profile_budget_s)
         sizes = _check_binding(model, binding)
-        key = _key(model, engine, sizes)
+        path = cache.kept_path(digest, engine.info, sizes)
         if self._lock is None:
             self._lock = asyncio.Lock()
         async with self._lock:
-            document = None if is_fresh else self._documents.get(key) or self._read(key, digest)
+            document = None if is_fresh else self._documents.get(path) or _recall(path, digest)
             if document is None:
                 steps = self._measure(model.bundle, engine, budget_s=budget_s, binding=sizes)
                 async for step in self._steps(steps):
@@ -106,10 +91,15 @@ class Profiler:
                     else:
                         yield step
             if document is not None:
-                if self._documents.get(key) != document:
-                    self._documents[key] = document
-                    self._write(key, document)
+                if self._documents.get(path) != document:
+                    self._remember(path, document)
+                    cache.keep(path, document)
                 yield document
+
+    def _remember(self, path: Path, document: str) -> None:
+        self._documents[path] = document
+        if len(self._documents) > _REMEMBERED:
+            del self._documents[next(iter(self._documents))]
 
     async def _steps(self, steps: Generator[float, None, Measured]) -> AsyncIterator[float | str]:
         """Each step as a job of its own; the generator is closed where it was run."""
@@ -134,27 +124,10 @@ class Profiler:
                 with contextlib.suppress(Exception):
                     await asyncio.shield(worker.run(lambda ticket: steps.close(), is_urgent=True))
 
-    def _read(self, key: str, digest: str) -> str | None:
-        from partitioner.profile import Profile
 
-        try:
-            text = (self._folder() / f"{key}.json").read_text("utf-8")
-            return text if Profile.loads(text).model_digest == digest else None
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, CleftError) as error:
-            _LOG.warning("a cached profile is not used: %s", error)
-            return None
-
-    def _write(self, key: str, document: str) -> None:
-        try:
-            folder = self._folder()
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
-                file.write(document)
-            os.replace(file.name, folder / f"{key}.json")
-        except OSError as error:
-            _LOG.warning("the profile was not kept: %s", error)
+def _recall(path: Path, digest: str) -> str | None:
+    profile = cache.recall(path, digest)
+    return None if profile is None else profile.dumps()
 
 
 def _check_binding(model: Model, binding: Mapping[str, int]) -> dict[str, int]:
@@ -169,9 +142,3 @@ def _check_binding(model: Model, binding: Mapping[str, int]) -> dict[str, int]:
             raise InvalidMessage(f"size {name} is {size}; it was captured for {symbol.low} to {symbol.high}")
         sizes[name] = size
     return sizes
-
-
-def _key(model: Model, engine: Engine, sizes: Mapping[str, int]) -> str:
-    info = engine.info
-    facts = [info.name, info.device, info.threads, sorted(info.versions.items()), sorted(sizes.items())]
-    return f"{model.digest}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"

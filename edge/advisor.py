@@ -7,29 +7,23 @@ each time. An emulated slowdown multiplies the device's profile and is never kep
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import tempfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from edge.client import Client
-from partitioner.bundle import Bundle, cache_dir
+from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS, SOURCE, CandidateTable
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
+from partitioner.measure import cache
 from partitioner.optimize.scan import Priced, choose
 from partitioner.plan import Plan
-from partitioner.profile import Profile
+from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
 from partitioner.runtimes import Engine
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
 from protos.codecs import CODECS
 
-_LOG = logging.getLogger(__name__)
 AUTO = "auto"
 _SOURCE_PACKED = f"{SOURCE}+zstd"
 
@@ -39,11 +33,12 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. ``codecs``: those that may be chosen; None admits every measured one."""
+    """What the user asked for. ``codecs``: those that may be chosen; None admits every one within ``max_error``."""
 
     cut: str = AUTO
     codec: str | None = None
     codecs: tuple[str, ...] | None = LOSSLESS
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         known = (AUTO, SOURCE, _SOURCE_PACKED, *CODECS)
@@ -72,9 +67,23 @@ class Evidence:
     cloud: Profile
     link: Link
 
-    def table(self, *, codecs: tuple[str, ...] | None, source_bytes: int | None = None) -> CandidateTable:
+    def table(
+        self, *, codecs: tuple[str, ...] | None, max_error: float | None = None, source_bytes: int | None = None
+    ) -> CandidateTable:
         """Every admitted candidate of the two profiles."""
-        return CandidateTable.from_profiles(self.edge, self.cloud, codecs=codecs, source_bytes=source_bytes)
+        return CandidateTable.from_profiles(
+            self.edge, self.cloud, codecs=codecs, max_error=max_error, source_bytes=source_bytes
+        )
+
+    def with_input(self, sample: Sample, preprocess_s: float) -> Evidence:
+        """The same, with the input at hand in place of the one that the device's profile was measured with."""
+        kind: SourceKind = "tensor"
+        preprocess = None
+        if sample.source is not None:
+            kind = "file" if sample.source.ndim == 1 else "pixels"
+            preprocess = Timing(median_s=preprocess_s)
+        source = SourceProfile(kind=kind, nbytes=sample.nbytes_original, how="measured", preprocess=preprocess)
+        return replace(self, edge=replace(self.edge, source=source))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +130,8 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
     has_source = sample.source is not None
     fixed = wish.codec if wish.codec != AUTO else None
     codecs = wish.codecs if fixed is None else (fixed,)
-    table = evidence.table(codecs=codecs, source_bytes=sample.nbytes_original if has_source else None)
+    source_bytes = sample.nbytes_original if has_source else None
+    table = evidence.table(codecs=codecs, max_error=wish.max_error, source_bytes=source_bytes)
     for priced in choose(table, evidence.link).ranked:
         candidate = priced.candidate
         is_possible = has_source or not candidate.codec.startswith(SOURCE)
@@ -167,11 +177,12 @@ class Advisor:
 
     def edge_profile(self) -> Profile:
         """The device's own profile, measured on first use."""
-        path = self._path()
-        profile = _read(path, self._bundle.digest)
+        digest = self._bundle.digest
+        path = cache.kept_path(digest, self._engine.info, self._bundle.graph.example_binding)
+        profile = cache.recall(path, digest)
         if profile is None:
             profile = self._measure()
-            _write(path, profile.dumps())
+            cache.keep(path, profile.dumps())
         return profile if self._slowdown == 1.0 else profile.slowed(self._slowdown)
 
     def cloud_profile(self, client: Client) -> Profile:
@@ -193,12 +204,6 @@ class Advisor:
         steps = measure_steps(self._bundle, self._engine, budget_s=self._budget_s, binding=binding)
         return _finish(steps, lambda share: self._on_progress("profiling this device", share))
 
-    def _path(self) -> Path:
-        info, sizes = self._engine.info, self._bundle.graph.example_binding
-        facts = [info.name, info.device, info.threads, sorted(info.versions.items()), sorted(sizes.items())]
-        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        return cache_dir() / "profiles" / f"{self._bundle.digest}-{key}.json"
-
 
 def _finish(steps: Generator[float, None, Profile], on_progress: Callable[[float], None]) -> Profile:
     """Take every step of a measurement; returns what it returns."""
@@ -210,24 +215,3 @@ def _finish(steps: Generator[float, None, Profile], on_progress: Callable[[float
     for share in delegate():
         on_progress(share)
     return found[0]
-
-
-def _read(path: Path, digest: str) -> Profile | None:
-    try:
-        profile = Profile.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, ProfileError) as error:
-        _LOG.warning("a cached profile is not used: %s", error)
-        return None
-    return profile if profile.model_digest == digest else None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
-    except OSError as error:
-        _LOG.warning("the profile was not kept: %s", error)

@@ -69,7 +69,7 @@ def _build(tree: object, leaves: list[object]) -> object:
     assert isinstance(tree, dict)
     ((kind, items),) = tree.items()
     if kind == "dict":
-        return {key: _build(item, leaves) for key, item in items.items()}
+        return {key: _build(item, leaves) for key, item in items}
     built = [_build(item, leaves) for item in items]
     return tuple(built) if kind == "tuple" else built
 

@@ -11,6 +11,7 @@ the device finishes the request *from the cut*: no input is lost, and the answer
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ from partitioner.units import size
 
 _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
 """Refusals that every frame would meet: reported, not papered over."""
+_PREPARE_RUNS = 3
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Session:
         cut: ``auto``, ``local``, ``cloud``, or a cut's name or id.
         codec: of what crosses; ``auto`` chooses among ``codecs``. Without it a named cut sends exact numbers.
         codecs: what may be chosen; by default only what is exact. None admits every codec.
+        max_error: refuse a codec at a cut where its measured max|a-b| / max|a| is over this.
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
         fallback: finish on the device what the worker does not.
@@ -82,6 +85,7 @@ class Session:
         cut: str = AUTO,
         codec: str | None = None,
         codecs: Sequence[str] | None = LOSSLESS,
+        max_error: float | None = None,
         device: str = "auto",
         threads: int = 1,
         allow_ops: Sequence[str] = (),
@@ -94,7 +98,8 @@ class Session:
         notify: Callable[[str], None] = lambda line: None,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
-        self._wish = Wish(cut=cut, codec=codec, codecs=None if codecs is None else tuple(codecs))
+        chosen = None if codecs is None else tuple(codecs)
+        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, max_error=max_error)
         self._model = model
         self._cloud = cloud
         self._device, self._threads, self._allow_ops = device, threads, tuple(allow_ops)
@@ -176,7 +181,7 @@ class Session:
         has_source = sample.source is not None
         if has_source not in self._selected:
             try:
-                selected = select(self.cuts, self._wish, sample, evidence=self.evidence)
+                selected = select(self.cuts, self._wish, sample, evidence=lambda: self._evidence_for(sample))
                 if not selected.plan.is_local:
                     self.client.propose(selected.plan)
             except (WorkerLost, WorkerUnreachable) as error:
@@ -263,6 +268,13 @@ class Session:
             self._connection = Connection(target, clock=self._clock, timeouts=self._timeouts)
             self._resources.callback(self._connection.close)
             self.client.require_model(self.bundle.digest, self.bundle.name)
+
+    def _evidence_for(self, sample: Sample) -> Evidence:
+        """What was measured, with the preparing of this very input."""
+        times_s = [0.0]
+        if sample.source is not None:
+            times_s = [self._runner.preprocess(sample.source)[1] for _ in range(_PREPARE_RUNS)]
+        return self.evidence().with_input(sample, statistics.median(times_s))
 
     def _worker_arguments(self) -> list[str]:
         arguments = ["--threads", str(self._threads), "--device", self._device]

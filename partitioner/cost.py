@@ -332,7 +332,7 @@ def _preprocess_s(profile: Profile) -> float:
 
 
 def _far_preprocess_s(edge: Profile, cloud: Profile) -> float:
-    """Preparing the input in the cloud; where not measured on a real one, the edge's time scaled by the whole model's."""
+    """Preparing the input in the cloud; where only the edge saw a real one, its time scaled by the whole model's."""
     if not _scales_preprocess(edge, cloud):
         return _preprocess_s(cloud)
     return _preprocess_s(edge) * cloud.whole.median_s / edge.whole.median_s

@@ -72,7 +72,7 @@ Arg = None | bool | int | float | str | Ref | Special | Branch | tuple["Arg", ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A tensor that flows in the graph; ``dtype`` is numpy's name (``float32``, ``bfloat16``), sizes may be symbolic."""
+    """A tensor that flows in the graph; ``dtype`` is numpy's name (``bfloat16`` too), sizes may be symbolic."""
 
     name: str
     dtype: str
@@ -180,7 +180,8 @@ class Graph:
     """A model. Nodes are in an order in which they can run, the nodes of a layer together, the layers in topological
     order.
 
-    ``tree`` rebuilds what the model returns: an index into ``outputs``, or a dict, list or tuple of trees.
+    ``tree`` rebuilds what the model returns: an index into ``outputs``, ``{"list": [...]}``, ``{"tuple": [...]}`` or
+    ``{"dict": [[key, tree], ...]}`` in the model's own order.
     """
 
     symbols: tuple[Symbol, ...]

@@ -291,14 +291,18 @@ def _read_layer(fields: Fields) -> Layer:
 
 
 def _read_tree(fields: Fields, tree: object, count: int, depth: int = 0) -> object:
-    """A tree is an index, ``{"dict": {...}}``, ``{"list": [...]}`` or ``{"tuple": [...]}``."""
+    """A tree is an index, ``{"dict": [[key, tree], ...]}``, ``{"list": [...]}`` or ``{"tuple": [...]}``."""
     if isinstance(tree, int) and not isinstance(tree, bool) and 0 <= tree < count:
         return tree
     if isinstance(tree, dict) and len(tree) == 1 and depth < _MAX_DEPTH:
         [(kind, items)] = tree.items()
-        if kind == "dict" and isinstance(items, dict):
-            return {"dict": {key: _read_tree(fields, item, count, depth + 1) for key, item in items.items()}}
+        if kind == "dict" and isinstance(items, list) and all(_is_pair(item) for item in items):
+            return {"dict": [[key, _read_tree(fields, item, count, depth + 1)] for key, item in items]}
         if kind in ("list", "tuple") and isinstance(items, list):
             return {kind: [_read_tree(fields, item, count, depth + 1) for item in items]}
     fields.fault("tree", "does not fit the outputs")
     return {"list": []}
+
+
+def _is_pair(item: object) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)

@@ -120,16 +120,20 @@ class Relay:
 
     async def _serve(self) -> None:
         with self._listener:
-            self._start(self._accept(self._listener))
+            self._loop.add_reader(self._listener, self._accept)
             await self._closing.wait()
+            self._loop.remove_reader(self._listener)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            client, _ = await self._loop.sock_accept(listener)
-            self._start(self._relay(client)).add_done_callback(partial(_close, client))
+    def _accept(self) -> None:
+        """Take a connection; not ``sock_accept``, which loses one that arrives while it is cancelled."""
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        self._start(self._relay(client)).add_done_callback(partial(_close, client))
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_session_arguments, progress_bars, session_of
 from partitioner.cli.arguments import size_bytes
+from partitioner.cli.codecs import codecs_of
 from partitioner.cli.models import add_model_arguments, open_model
 from partitioner.cli.output import print_json, print_table
 
@@ -35,14 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, compare and print."""
-    from partitioner.cost import LOSSLESS
     from partitioner.link import PRESETS
     from partitioner.optimize.gains import gains
 
     bundle = open_model(args)
     with progress_bars() as on_progress, session_of(args, bundle, on_progress) as session:
         evidence = session.evidence()
-    table = evidence.table(codecs=None if args.lossy else args.codecs or LOSSLESS, source_bytes=args.input_bytes)
+    table = evidence.table(codecs=codecs_of(args), max_error=args.max_error, source_bytes=args.input_bytes)
     found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
     notes = list(table.notes)
     if args.cloud is None:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch, check and write."""
     from edge.client import Client
-    from partitioner.cli.profiles import dump_profile
     from partitioner.profile import Profile
+    from partitioner.profiles import dump_profile
 
     with Client.dial(args.cloud) as client, progress_bars() as on_progress:
         text = client.fetch_profile(

@@ -97,7 +97,7 @@ def _samples(args: argparse.Namespace, bundle: Bundle) -> Iterator[tuple[str, Sa
     for path in args.input:
         yield from _read(path, values, bundle)
     if args.random:
-        ranges = {each.name: (each.low, each.high) for each in graph.inputs}
+        ranges = {each.name: (each.low, each.high + 1) for each in graph.inputs}
         binding = graph.example_binding
         for sample in inputs.random_samples(args.random, values, binding=binding, ranges=ranges, seed=args.seed):
             yield sample.name, sample

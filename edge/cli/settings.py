@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from partitioner.cli.arguments import at_least_one, duration_s, names, positive_int, target
+from partitioner.cli.arguments import at_least_one, duration_s, positive_int, target
+from partitioner.cli.codecs import add_codec_arguments, codecs_of
 from partitioner.cli.output import progress
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="the worker (default: one is started here as a child process, and stopped at the end)",
     )
-    codecs = parser.add_mutually_exclusive_group()
-    codecs.add_argument("--lossy", action="store_true", help="let every codec be chosen, also those that round")
-    codecs.add_argument("--codecs", type=names, metavar="A,B", help="let these codecs be chosen, such as none,int8")
+    add_codec_arguments(parser)
     parser.add_argument(
         "--slowdown", type=at_least_one, default=1.0, metavar="N", help="emulate a device N times slower"
     )
@@ -48,14 +47,14 @@ def session_of(
 ) -> Session:
     """A session as the command line asks for it; not opened yet."""
     from edge.session import Session
-    from partitioner.cost import LOSSLESS
 
     return Session(
         bundle,
         cloud=args.cloud,
         cut=cut,
         codec=codec,
-        codecs=None if args.lossy else args.codecs or LOSSLESS,
+        codecs=codecs_of(args),
+        max_error=args.max_error,
         device=args.device,
         threads=args.threads,
         allow_ops=args.allow_ops,

@@ -9,13 +9,14 @@ import argparse
 from dataclasses import replace
 
 from partitioner.cli import arguments
+from partitioner.cli.codecs import add_codec_arguments, codecs_of
 from partitioner.cli.output import print_json, print_table
-from partitioner.cli.profiles import load_profile
-from partitioner.cost import LOSSLESS, TERMS, CandidateTable
+from partitioner.cost import TERMS, CandidateTable
 from partitioner.errors import UsageError
 from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.optimize.gains import Gains
 from partitioner.optimize.scan import Choice, Priced, choose
+from partitioner.profiles import load_profile
 from partitioner.units import mbit, ms, size
 
 HELP = "choose the cut and the codec with the lowest predicted latency, from two profiles and a link"
@@ -48,17 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cloud", required=True, metavar="FILE", help="profile of the worker (cleft-edge fetch-profile)"
     )
     add_link_arguments(parser)
-    codecs = parser.add_argument_group("codecs", f"default: what keeps the answer exact ({', '.join(LOSSLESS)})")
-    codecs.add_argument(
-        "--codecs", type=arguments.names, metavar="A,B", help="admit these codecs only, such as none,int8"
-    )
-    codecs.add_argument("--lossy", action="store_true", help="admit every measured codec, whatever its error")
-    codecs.add_argument(
-        "--max-error",
-        type=arguments.not_negative,
-        metavar="X",
-        help="admit lossy codecs whose measured max|a-b|/max|a| at the cut is at most X",
-    )
+    add_codec_arguments(parser)
     parser.add_argument(
         "--input-bytes",
         type=arguments.size_bytes,
@@ -125,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     table = CandidateTable.from_profiles(
         edge.slowed(args.edge_slowdown) if args.edge_slowdown != 1 else edge,
         load_profile(args.cloud),
-        codecs=args.codecs or (None if args.lossy or args.max_error is not None else LOSSLESS),
+        codecs=codecs_of(args),
         max_error=args.max_error,
         source_bytes=args.input_bytes,
     )

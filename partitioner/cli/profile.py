@@ -56,8 +56,8 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and show or write what was measured."""
-    from partitioner.cli.profiles import dump_profile
     from partitioner.measure import measure_steps
+    from partitioner.profiles import dump_profile
     from partitioner.runtimes.eager import open_engine
 
     bundle = open_model(args)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
 
 
 def output_tree(program: torch.export.ExportedProgram, count: int) -> object:
-    """``0`` for a single tensor, ``{"dict": {"boxes": 0, "scores": {"list": [1, 2]}}}`` and so on.
+    """``0`` for a single tensor, ``{"dict": [["boxes", 0], ["scores", {"list": [1, 2]}]]}`` and so on.
 
     A registered type of the user's (a dataclass, a model output class) becomes a dict of its fields.
     """
@@ -22,12 +23,17 @@ def _tree(value: object) -> object:
     if isinstance(value, int):
         return value
     if isinstance(value, dict):
-        return {"dict": {str(key): _tree(item) for key, item in value.items()}}
+        return _record(value.items())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"dict": {name: _tree(item) for name, item in fields.items() if item is not None}}
+        fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return _record((name, item) for name, item in fields if item is not None)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {"dict": {name: _tree(item) for name, item in zip(value._fields, value, strict=True)}}
+        return _record(zip(value._fields, value, strict=True))
     if isinstance(value, tuple | list):
         return {"list" if isinstance(value, list) else "tuple": [_tree(item) for item in value]}
     return {"tuple": [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, int)]}
+
+
+def _record(items: Iterable[tuple[object, object]]) -> object:
+    """Pairs, not a JSON object: canonical JSON sorts keys, and the model's order is part of what it returns."""
+    return {"dict": [[str(key), _tree(item)] for key, item in items]}

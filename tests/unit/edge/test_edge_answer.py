@@ -84,7 +84,7 @@ def test_outputs_take_the_structure_and_order_of_the_model() -> None:
         Output(path="count", constant=3),
         Output(path="again", name="b0"),
     )
-    tree = {"dict": {"boxes": {"tuple": [0, 1]}, "count": 2, "again": {"list": [3]}}}
+    tree = {"dict": [["boxes", {"tuple": [0, 1]}], ["count", 2], ["again", {"list": [3]}]]}
     graph = Graph(symbols=(), inputs=(), weights=(), nodes=(), outputs=outputs, tree=tree, layers=())
     b0, b1 = np.zeros(1), np.ones(1)
     paths, value = assemble(graph, {"b1": b1, "b0": b0})

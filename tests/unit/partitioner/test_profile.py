@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from synthetic_profiles import cloud_profile, edge_profile
 
-from partitioner.cli.profiles import dump_profile, load_profile
 from partitioner.errors import ProfileError
 from partitioner.profile import MAX_TEXT_CHARS, Profile
+from partitioner.profiles import dump_profile, load_profile
 
 Json = dict
 

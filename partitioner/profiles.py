@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from partitioner.errors import ProfileError
@@ -30,10 +31,16 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
 
 def dump_profile(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a profile to a file; whoever reads it meanwhile sees the old one or the new one."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    replace_text(Path(path), profile.dumps())
+
+
+def replace_text(target: Path, text: str) -> None:
+    """Put a file's new text in its place in one step; safe beside others that do the same."""
+    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        part.write_text(profile.dumps(), encoding="utf-8")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(part, 0o644)
         os.replace(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
