@@ -95,7 +95,7 @@ def kind_of(spec: str) -> str:
     if spec.startswith(_TORCHVISION):
         return "torchvision"
     path = Path(spec)
-    if path.is_dir():
+    if spec and path.is_dir():
         return "bundle"
     if spec.endswith(".pt2"):
         if not path.is_file():
@@ -103,7 +103,7 @@ def kind_of(spec: str) -> str:
         return "pt2"
     if _CALLABLE.fullmatch(spec):
         return "callable"
-    if os.sep in spec or path.exists():
+    if spec and (os.sep in spec or path.exists()):
         raise ModelError(f"{spec} is no bundle: there is no such directory (cleft-plan pack makes one)")
     raise UsageError(
         f"model {spec!r} is none of: torchvision:NAME, package.module:callable, a bundle's directory, "
