@@ -80,7 +80,7 @@ def rebuild(tree: object, leaves: list[object]) -> object:
     assert isinstance(tree, dict)
     [(kind, items)] = tree.items()
     if kind == "dict":
-        return {key: rebuild(item, leaves) for key, item in items.items()}
+        return {key: rebuild(item, leaves) for key, item in items}
     made = [rebuild(item, leaves) for item in items]
     return made if kind == "list" else tuple(made)
 
