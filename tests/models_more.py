@@ -65,6 +65,17 @@ def views_of_one_storage() -> Case:
 
 
 @more
+def strides_over_a_view() -> Case:
+    def run(m: Made, x: torch.Tensor) -> object:
+        y = m.linear(x)
+        begun = y[:, 2:].as_strided((2, 3, 4), (8, 1, 1))
+        turned = torch.as_strided(y.split(4, 1)[1].t(), (2, 4, 4), (8, 1, 1), 1)
+        return m.second(begun).relu(), m.second(turned).relu()
+
+    return Case(module=Made(run, linear=square(), second=square(4)), args=(torch.randn(2, 8),))
+
+
+@more
 def outputs_that_alias_each_other() -> Case:
     def run(m: Made, x: torch.Tensor) -> object:
         y = m.linear(x)

@@ -74,7 +74,25 @@ class NodeReader:
             if isinstance(items, list) and isinstance(node.args[1], int):
                 self._aliases[node.name] = items[node.args[1]]
                 return []
-        return [self._node(node, op, tuple(self._argument(arg) for arg in node.args))]
+        args = tuple(self._argument(arg) for arg in node.args)
+        if op == "aten.as_strided.default":
+            args = self._over_storage(node, args)
+        return [self._node(node, op, args)]
+
+    def _over_storage(self, node: torch.fx.Node, args: tuple[Arg, ...]) -> tuple[Arg, ...]:
+        """Arguments of ``as_strided`` over the tensor that owns the storage: a view that crosses comes without it."""
+        first = owner = self._resolve(node.args[0])
+        while isinstance(owner, torch.fx.Node) and self._kinds.get(owner.name) == "view":
+            base = self._resolve(owner.args[0])
+            if not isinstance(base, torch.fx.Node) or not _share_storage(owner, base):
+                break
+            owner = base
+        if owner is first or not isinstance(first, torch.fx.Node) or not isinstance(owner, torch.fx.Node):
+            return args
+        offset = args[3] if len(args) > 3 and args[3] is not None else first.meta["val"].storage_offset()
+        if not isinstance(offset, int | Ref):
+            raise ModelError("the model strides over a view that begins at a size that varies: copy the view first")
+        return (Ref(owner.name), *args[1:3], offset)
 
     def _node(self, node: torch.fx.Node, op: str, args: tuple[Arg, ...]) -> Node:
         value, expression = self._result(node)
@@ -137,7 +155,7 @@ class NodeReader:
             return Branch(names, tuple(nodes), tuple(reader._argument(result) for result in results))
         return self._argument(arg)
 
-    def _resolve(self, node: torch.fx.Node) -> object:
+    def _resolve(self, node: object) -> object:
         found: object = node
         while isinstance(found, torch.fx.Node) and found.name in self._aliases:
             found = self._aliases[found.name]
@@ -242,6 +260,18 @@ def _module_path(node: torch.fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     return paths[-1].removeprefix("_empty_nn_module_stack_from_metadata_hook") if paths else ""
+
+
+def _share_storage(view: torch.fx.Node, base: torch.fx.Node) -> bool:
+    """Whether both are the same memory; several results of one operator are asked for the first."""
+    storages: list[int] = []
+    for node in (view, base):
+        value = node.meta.get("val")
+        tensor = value[0] if isinstance(value, tuple | list) and value else value
+        if not isinstance(tensor, torch.Tensor):
+            return False
+        storages.append(tensor.untyped_storage()._cdata)
+    return storages[0] == storages[1]
 
 
 def _is_number(value: object) -> bool:
