@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=duration_s, default=5.0, metavar="TIME", help="how long to wait for it (default: 5s)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON (schema cleft.worker-status/1)")
+    parser.add_argument("--json", action="store_true", help="print JSON (schema cleft.status/1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         for model in reply.models
     ]
     answer: dict[str, object] = {
-        "schema": "cleft.worker-status/1",
+        "schema": "cleft.status/1",
         "worker": reply.worker,
         "protocol_version": reply.protocol_version,
         "uptime_s": reply.uptime_s,

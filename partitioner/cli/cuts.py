@@ -32,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(
             {
                 "schema": SCHEMA,
-                "model": bundle.name,
-                "digest": bundle.digest,
+                "model": {"name": bundle.name, "digest": bundle.digest},
                 "binding": binding,
                 "layers": len(bundle.graph.layers),
                 "cuts": [

@@ -26,7 +26,7 @@ def listed(bundle: Bundle, capsys: pytest.CaptureFixture[str], *more: str) -> di
 
 def test_the_answer_for_machines_keeps_its_fields(packed_case: PackedCase, capsys: pytest.CaptureFixture[str]) -> None:
     answer = listed(packed_case("detector_three_scales"), capsys)
-    assert list(answer)[:6] == ["schema", "model", "digest", "binding", "layers", "cuts"]
+    assert list(answer)[:5] == ["schema", "model", "binding", "layers", "cuts"]
     assert answer["schema"] == "cleft.cuts/1"
     for cut in answer["cuts"]:
         assert list(cut)[:14] == [

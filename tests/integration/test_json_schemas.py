@@ -1,0 +1,110 @@
+"""Machine output is stable: within a schema version a field may be added, and none may go or change its type.
+
+``tests/golden/json_fields.json`` holds every field of every schema with its type. A field that is new is written there
+by running this file with ``CLEFT_UPDATE_GOLDEN=1``; one that is gone needs a new version of its schema.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cloud.cli import main as cloud
+from edge.cli import main as edge
+from edge.embedded import EmbeddedWorker
+from partitioner import zoo
+from partitioner.cli import main as plan
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "json_fields.json"
+README = Path(__file__).parents[2] / "README.md"
+FREE = ("binding", "versions", "outputs")
+"""Objects whose keys are names of the model's or the machine's own."""
+
+
+def fields(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, type) of every leaf; list items count once, numbers are all ``number``."""
+    if isinstance(value, dict) and value and path.rpartition(".")[2] not in FREE:
+        for key, item in value.items():
+            yield from fields(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value:
+        for item in value:
+            yield from fields(item, f"{path}[]")
+    else:
+        names = {dict: "object", list: "list", str: "text", bool: "flag", int: "number", float: "number"}
+        yield path, names.get(type(value), "null")
+
+
+Show = Callable[..., list[dict[str, object]]]
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Show:
+    """Run a command and read what it printed: one JSON document, or one object a line."""
+
+    def run(main: Callable[[list[str]], int], *words: str, code: int = 0) -> list[dict[str, object]]:
+        assert main(list(words)) == code
+        out = capsys.readouterr().out
+        try:
+            return [json.loads(out)]
+        except json.JSONDecodeError:
+            return [json.loads(line) for line in out.splitlines()]
+
+    return run
+
+
+@contextmanager
+def a_worker(bundle: Path) -> Iterator[str]:
+    worker = EmbeddedWorker(bundle, arguments=["--threads", "1"])
+    worker.launch()
+    try:
+        yield worker.wait_ready()
+    finally:
+        worker.stop()
+
+
+def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
+    """Every machine output there is, but the demonstration's and the relay's, which have tests of their own."""
+    bundle = str(zoo.resolve("digits").path)
+    yield from show(plan, "pack", "digits", "-o", str(tmp_path / "digits"), "--json")
+    yield from show(plan, "cuts", bundle, "--json")
+    profile = str(tmp_path / "profile.json")
+    yield from show(plan, "profile", bundle, "--budget", "300ms", "-o", profile, "--json")
+    both = ("--edge", profile, "--cloud", profile)
+    yield from show(plan, "cut", *both, "--link", "4g", "--lossy", "--json")
+    with a_worker(Path(bundle)) as address:
+        yield from show(cloud, "status", address, "--json")
+        yield from show(edge, "link", address, "--json")
+        common = ("--cloud", address, "--budget", "300ms", "--json")
+        yield from show(edge, "advise", bundle, *common)
+        yield from show(edge, "run", "--model", bundle, "--random", "2", "--check", *common)
+        missing = str(tmp_path / "missing.png")
+        yield from show(edge, "run", "--model", bundle, "--input", missing, "--cut", "local", "--json", code=1)
+
+
+def test_every_field_is_still_there_and_of_its_type(show: Show, tmp_path: Path) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for document in everything(show, tmp_path):
+        known = found.setdefault(str(document["schema"]), {})
+        for path, kind in fields(document):
+            if known.get(path, "null") in ("null", "list"):
+                known[path] = kind
+    if os.environ.get("CLEFT_UPDATE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    golden = json.loads(GOLDEN.read_text())
+    assert sorted(found) == sorted(golden)
+    for schema, wanted in golden.items():
+        gone = {path: kind for path, kind in wanted.items() if found[schema].get(path) != kind}
+        new = sorted(set(found[schema]) - set(wanted))
+        assert not gone, f"{schema} lost or changed {gone}: that needs a new version"
+        assert not new, f"{schema} gained {new}: run this file with CLEFT_UPDATE_GOLDEN=1"
+
+
+def test_the_readme_names_every_schema() -> None:
+    text = README.read_text()
+    for schema in (*json.loads(GOLDEN.read_text()), "cleft.demo/1", "cleft.relay/1", "cleft.serve/1"):
+        assert f"`{schema}`" in text
