@@ -409,3 +409,27 @@ class Joined(nn.Module):
 def two_batches_of_their_own_sizes() -> Case:
     args = (torch.randn(2, 8), {"y": torch.randn(3, 8)})
     return Case(module=Joined(), args=args, dynamic=("x=b", "batch.y=c"))
+
+
+class Halved(nn.Module):
+    """A U-Net that halves an image three times: its sides are multiples of eight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(4, 4, 2, stride=2) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, skips = self.first(x).relu(), []
+        for down in self.down:
+            skips.append(y)
+            y = down(functional.max_pool2d(y, 2)).relu()
+        for up, skip in zip(self.up, skips[::-1], strict=True):
+            y = torch.cat([up(y), skip], 1)[:, 2:6].relu()
+        return y
+
+
+@more
+def sides_that_are_multiples() -> Case:
+    return Case(module=Halved(), args=(torch.randn(1, 3, 32, 48),), dynamic=("x=b,_,8*h:2..16,8*w:2..16",))

@@ -230,5 +230,8 @@ def _reachable(nodes: Sequence[Node], outputs: Sequence[Output]) -> list[Node]:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What torch says, on one line, what it suggests before its details."""
+    lines = [line.strip() for line in str(error).partition("The error above occurred")[0].splitlines() if line.strip()]
+    if "Suggested fixes:" in lines:
+        lines = [lines[0], *lines[lines.index("Suggested fixes:") :]]
     return " ".join(lines[:6]) or type(error).__name__

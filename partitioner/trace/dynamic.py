@@ -1,7 +1,8 @@
 """Sizes that vary: ``--dynamic ids=b,t:1..512`` to what ``torch.export`` wants.
 
-One entry per axis, in order: a name, a name with its range, or ``_`` for a size that is fixed. Axes that are left out
-are fixed, and the same name means the same size. An input is named as in the module's ``forward``; one inside a dict or
+One entry per axis, in order: a name, a name with its range, a multiple of one (``16*h:2..32`` for a network that halves
+an image four times), or ``_`` for a size that is fixed. Axes that are left out are fixed, and the same name means the
+same size. An input is named as in the module's ``forward``; one inside a dict or
 tuple by its path (``batch.ids``).
 """
 
@@ -18,17 +19,18 @@ from torch.utils import _pytree as pytree
 
 from partitioner.errors import ModelError, UsageError
 
-_AXIS = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_]*)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
+_AXIS = re.compile(r"(?:(?P<times>[1-9]\d{0,5})\*)?(?P<name>[A-Za-z][A-Za-z0-9_]*)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
 _RESERVED = frozenset({"Max", "Min", "Mod", "FloorDiv", "floor", "ceiling"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A size that varies, or (``name`` empty) one that does not."""
+    """A size that varies, or (``name`` empty) one that does not; it is ``times`` the named number."""
 
     name: str = ""
     low: int = 1
     high: int | None = None
+    times: int = 1
 
 
 DynamicSizes = Mapping[str, tuple[Axis, ...]]
@@ -66,7 +68,7 @@ def to_export(
         UsageError: an input of that name does not exist, or has fewer axes.
     """
     unused = set(dynamic)
-    dims: dict[str, object] = {}
+    dims: dict[str, torch.export.Dim] = {}
 
     def shape(path: str, leaf: object) -> object:
         if not isinstance(leaf, torch.Tensor):
@@ -80,7 +82,7 @@ def to_export(
             if axis.name:
                 if axis.name not in dims:
                     dims[axis.name] = torch.export.Dim(axis.name, min=axis.low, max=axis.high)
-                chosen[index] = dims[axis.name]
+                chosen[index] = dims[axis.name] if axis.times == 1 else axis.times * dims[axis.name]
         return chosen
 
     shapes = _map_inputs(module, args, kwargs, shape)
@@ -141,7 +143,7 @@ def _axis(text: str, spec: str) -> Axis:
     high = int(match["high"]) if match["high"] else None
     if high is not None and high < max(low, 2):
         raise UsageError(f"--dynamic {spec!r}: the range of {match['name']!r} must reach at least 2")
-    return Axis(name=match["name"], low=low, high=high)
+    return Axis(name=match["name"], low=low, high=high, times=int(match["times"] or 1))
 
 
 class _Change(Protocol):

@@ -10,7 +10,7 @@ import torch
 from partitioner.dims import Dim, symbols_of
 from partitioner.errors import BundleError, ModelError
 from partitioner.graph import DTYPE_BYTES, Symbol, Value
-from partitioner.trace.dynamic import DynamicSizes, sizes_for
+from partitioner.trace.dynamic import Axis, DynamicSizes, sizes_for
 
 _UNKNOWN_EXAMPLE = 8
 """Stands in for a size that depends on data, where bytes and FLOPs are estimated before anything ran."""
@@ -32,7 +32,7 @@ class Sizes:
             names = sizes_for(node.name, dynamic)
             for axis, size in enumerate(node.meta["val"].shape):
                 if isinstance(size, torch.SymInt):
-                    self._learn(size, names[axis].name if axis < len(names) else None)
+                    self._learn(size, names[axis] if axis < len(names) else Axis())
 
     def value(self, name: str, tensor: torch.Tensor) -> Value:
         """The value that a (fake) tensor describes.
@@ -67,18 +67,18 @@ class Sizes:
         """Every symbol met so far."""
         return tuple(self._symbol(name) for name in self._seen)
 
-    def _learn(self, size: torch.SymInt, name: str | None) -> None:
-        expression = size.node.expr
+    def _learn(self, size: torch.SymInt, axis: Axis) -> None:
+        symbol = size.node.expr / axis.times
         hint = size.node.hint
-        if not expression.is_Symbol:
+        if not symbol.is_Symbol:
             return
-        self._from_inputs.add(str(expression))
-        if name is not None:
-            self._names[expression] = sympy.Symbol(name, integer=True)
-        shown = str(self._names.get(expression, expression))
-        self._torch_names[shown] = str(expression)
+        self._from_inputs.add(str(symbol))
+        if axis.name:
+            self._names[symbol] = sympy.Symbol(axis.name, integer=True)
+        shown = str(self._names.get(symbol, symbol))
+        self._torch_names[shown] = str(symbol)
         if hint is not None:
-            self._examples[shown] = int(hint)
+            self._examples[shown] = int(hint) // axis.times
 
     def _symbol(self, name: str) -> Symbol:
         torch_name = self._torch_names.get(name, name)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from partitioner.bundle import Bundle
-from partitioner.dims import evaluate, solve, symbols_of
+from partitioner.dims import evaluate, solvable, solve, symbols_of
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.graph import Value
 from partitioner.plan import Segment
@@ -102,7 +102,7 @@ class EagerSegment:
         self._engine = engine
         self._subgraph = extract(graph, segment)
         self._symbols = {symbol.name: symbol for symbol in graph.symbols}
-        self._model_inputs = frozenset(graph.input_names)
+        self._known = solvable([value.shape for value in self._subgraph.inputs], graph.example_binding)
         self.weight_names = self._subgraph.weights
         names = (
             *(value.name for value in self._subgraph.inputs),
@@ -194,8 +194,8 @@ class EagerSegment:
         for value in self.inputs:
             actual = tensors[value.name].shape
             for dim, size in zip(value.shape, actual, strict=True):
-                if isinstance(dim, int) or _is_bound(dim, binding):
-                    if evaluate(dim, binding) != size:
+                if symbols_of(dim) <= self._known:
+                    if not _is_bound(dim, binding) or evaluate(dim, binding) != size:
                         raise InputError(f"{value.name}: expected {_describe(value)}, got {shape_text(actual)}")
         for name, size in binding.items():
             symbol = self._symbols[name]
@@ -265,7 +265,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _is_bound(dim: str, binding: Mapping[str, int]) -> bool:
+def _is_bound(dim: int | str, binding: Mapping[str, int]) -> bool:
     return symbols_of(dim) <= binding.keys()
 
 

@@ -211,6 +211,14 @@ def test_running_again_gives_the_same_answer(name: str, packed_case: PackedCase)
     assert all((array == 1).all() for array in inputs.values())
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 20, 16), (1, 3, 8, 16), (1, 3, 136, 16)])
+def test_a_side_that_is_no_multiple_is_refused(shape: tuple[int, ...], packed_case: PackedCase) -> None:
+    bundle = packed_case("sides_that_are_multiples")
+    segment = open_engine(bundle, device="cpu").segment(Cuts(bundle.graph, bundle.digest).whole())
+    with pytest.raises(InputError, match=r"expected float32 bx3x8\*hx8\*w|outside 2..16"):
+        segment({"x": np.zeros(shape, np.float32)})
+
+
 def test_a_segment_of_another_model_is_refused(engine: EagerEngine, cuts: Cuts) -> None:
     other = Segment(model_digest="f" * 64, inputs=cuts.whole().inputs, outputs=cuts.whole().outputs)
     with pytest.raises(SegmentError, match="is of model ffffffffffff"):

@@ -142,7 +142,30 @@ def test_an_input_of_any_name_may_vary(name: str) -> None:
     assert graph.inputs[0].value.shape == ("b", 3)
 
 
-DYNAMIC = ["x", "=b", "x=1", "x=b:5", "x=b:9..3", "x=b:0..1", "x=Max", "x=b c", "x=b:1..2..3", "x=-b"]
+def test_torchs_suggestion_is_kept() -> None:
+    case = ALL["sides_that_are_multiples"]()
+    with pytest.raises(ModelError, match=r"Suggested fixes: .*h = 8\*_h") as caught:
+        capture(case.module, Example(args=case.args), dynamic=parse(["x=b,_,h:16..128,w:16..128"]))
+    assert "\n" not in str(caught.value)
+
+
+DYNAMIC = [
+    "x=0*b",
+    "x=*b",
+    "x=2*",
+    "x=-2*b",
+    "x=2*3",
+    "x",
+    "=b",
+    "x=1",
+    "x=b:5",
+    "x=b:9..3",
+    "x=b:0..1",
+    "x=Max",
+    "x=b c",
+    "x=b:1..2..3",
+    "x=-b",
+]
 
 
 @pytest.mark.parametrize("spec", DYNAMIC)
@@ -153,6 +176,7 @@ def test_a_size_that_cannot_be_read_is_refused(spec: str) -> None:
 
 def test_sizes_are_read_axis_by_axis() -> None:
     assert parse(["x=b,_,t:2..64"]) == {"x": (Axis(name="b"), Axis(), Axis(name="t", low=2, high=64))}
+    assert parse(["x=16*h:2..4"]) == {"x": (Axis(name="h", low=2, high=4, times=16),)}
 
 
 @pytest.mark.parametrize("spec", ["y=b", "x=b,c,d,e,f"])
