@@ -112,12 +112,12 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
         UsageError: the original bytes are wanted of a sample that has none.
     """
     has_source = sample.source is not None
-    if wish.is_measured:
+    if wish.is_measured and len(cuts.candidates) > 1:
         found = evidence()
         priced = _cheapest(wish, sample, found, cut_id=None if wish.cut == AUTO else cuts.find(wish.cut).id)
         cut, codec = cuts.find(priced.candidate.cut_id), priced.candidate.codec
         return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=found.link)
-    cut = cuts.find(wish.cut)
+    cut = cuts.find(LOCAL if wish.cut == AUTO else wish.cut)
     if cut.is_local:
         return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")

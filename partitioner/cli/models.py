@@ -42,7 +42,7 @@ def add_packing_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="INPUT=AXIS,...",
-        help="name the sizes that vary: ids=b,t:1..512 (use _ for an axis that is fixed)",
+        help="name the sizes that vary: ids=b,t:1..512; _ is an axis that is fixed, 16*h:2..32 a multiple",
     )
     group.add_argument("--preprocess", type=Path, metavar="FILE", help="preprocess record (JSON) of an image model")
     group.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")

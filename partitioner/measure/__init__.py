@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 
 from partitioner.bundle import Bundle
 from partitioner.dims import Binding, shape_of
+from partitioner.errors import PlanError
 from partitioner.graph import Value
 from partitioner.inputs import Sample
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
@@ -75,6 +76,7 @@ def measure_steps(
         sample: the input to measure with; default: random, and for an image model random pixels.
 
     Raises:
+        PlanError: the model computes nothing that could be split.
         InputError: the sample does not fit the model.
         SegmentError: the model fails on this device.
     """
@@ -99,6 +101,8 @@ class _Measurement:
         self._budget_s = budget_s
         self._binding = dict(self._graph.example_binding if binding is None else binding)
         self._cuts = Cuts(self._graph, bundle.digest, binding=self._binding)
+        if len(self._cuts.candidates) == 1:
+            raise PlanError(f"{bundle.name} has nothing to split: its outputs are its inputs or its weights")
         self._subject = Subject(bundle, self._binding, sample)
         self._begun = time.perf_counter()
         self._samples: dict[str, _Samples] = {}
