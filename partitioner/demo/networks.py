@@ -96,21 +96,27 @@ def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iter
         edge, cloud, codecs=None, max_error=MAX_ERROR, source_bytes=int(statistics.median(map(_size, photographs)))
     )
     common = ["--model", spec, "--slowdown", f"{SLOWDOWN:g}", "--post", "partitioner.demo:top1"]
-    common += ["--input", *map(str, photographs)]
+    common += ["--input", *map(str, (photographs[-1], *photographs))]
     advance(f"{name}: all on the device")
-    alone = device([*common, "--cut", "local", "--repeat", "2"])
+    alone = _warm([*common, "--cut", "local"], repeats=2)
     whole = _answers(alone)
     for link in PRESETS.values():
         choice = choose(table, link)
         yield _row(name, link, "all-local", choice.all_local, choice, alone, whole)
         with Relay(address, _shape(link)) as relay:
-            over = [*common, "--cloud", relay.address, "--repeat", str(_repeats(link, photographs))]
+            over = [*common, "--cloud", relay.address]
             ways: dict[Role, Priced] = {"all-cloud": choice.all_cloud, "split": best_split(choice)}
             for role, priced in ways.items():
                 where = priced.candidate
                 advance(f"{name} over {link.name}: {where.cut}, {where.codec}")
-                records = device([*over, "--cut", where.cut, "--codec", where.codec])
+                words = [*over, "--cut", where.cut, "--codec", where.codec]
+                records = _warm(words, repeats=_repeats(link, photographs))
                 yield _row(name, link, role, priced, choice, records, whole)
+
+
+def _warm(words: Sequence[str], *, repeats: int) -> list[Record]:
+    """What a device answers, but for the first photograph: caches are cold and the link's rate unknown until then."""
+    return device([*words, "--repeat", str(repeats)])[repeats:]
 
 
 def best_split(choice: Choice) -> Priced:
