@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from partitioner.difference import INCOMPARABLE, relative_difference
 from partitioner.graph import Graph
 from partitioner.runtimes import Array
 
@@ -87,30 +87,7 @@ def top_labels(outputs: Mapping[str, Array], labels: tuple[str, ...] | None) -> 
 
 
 def max_rel_diff(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
-    """max|a - b| / max|b| of the worst output; the largest float where the two do not compare.
-
-    Empty outputs differ by nothing. Whole numbers and booleans compare as numbers. NaN and infinities must stand in
-    the same places; the rest is compared without them. Where b is all zeros, only zeros equal it.
-    """
+    """``relative_difference`` of the worst output; the largest float where the two have other outputs."""
     if found.keys() != wanted.keys():
-        return sys.float_info.max
-    return max((_difference(found[name], wanted[name]) for name in wanted), default=0.0)
-
-
-def _difference(found: Array, wanted: Array) -> float:
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return sys.float_info.max
-    if np.array_equal(found, wanted):
-        return 0.0
-    kind = np.complex128 if np.iscomplexobj(wanted) else np.float64
-    a, b = found.astype(kind), wanted.astype(kind)
-    is_plain = np.isfinite(b)
-    is_same = (a == b) | (np.isnan(a) & np.isnan(b))
-    if not (is_same | is_plain).all() or not np.isfinite(a[is_plain]).all():
-        return sys.float_info.max
-    if not is_plain.any():
-        return 0.0
-    error, scale = float(np.abs(a - b, where=is_plain, out=np.zeros(b.shape)).max()), float(np.abs(b[is_plain]).max())
-    if error == 0.0:
-        return 0.0
-    return min(error / scale, sys.float_info.max) if scale > 0 else sys.float_info.max
+        return INCOMPARABLE
+    return max((relative_difference(found[name], wanted[name]) for name in wanted), default=0.0)

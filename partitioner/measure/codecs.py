@@ -7,8 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from partitioner.difference import relative_difference
 from partitioner.profile import CodecCost
 from partitioner.runtimes import Array
 from protos.codecs import CODECS
@@ -18,7 +17,6 @@ SOURCE = "source"
 _RUNS = 3
 _LIMITS = Limits(max_frame_bytes=2**40)
 _WORTHWHILE = 0.95
-_UNEQUAL = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,21 +101,5 @@ class CodecMeter:
             nbytes=nbytes,
             encode_s=statistics.median(encode_s[1:]),
             decode_s=statistics.median(decode_s[1:]),
-            max_error=max((relative_error(decoded[name], array) for name, array in arrays.items()), default=0.0),
+            max_error=max((relative_difference(decoded[name], array) for name, array in arrays.items()), default=0.0),
         )
-
-
-def relative_error(found: Array, expected: Array) -> float:
-    """max|a - b| / max|b| over the finite entries; 0 where nothing differs, huge where integers or finiteness do."""
-    if expected.size == 0 or expected.dtype.kind in "biu":
-        return 0.0 if np.array_equal(found, expected) else _UNEQUAL
-    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-    a, b = found.astype(wide), expected.astype(wide)
-    finite = np.isfinite(b)
-    if not np.array_equal(finite, np.isfinite(a)):
-        return _UNEQUAL
-    if not finite.any():
-        return 0.0
-    scale = float(np.max(np.abs(b[finite])))
-    difference = float(np.max(np.abs(a[finite] - b[finite])))
-    return difference / scale if scale > 0 else difference

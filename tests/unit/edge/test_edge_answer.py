@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -13,46 +12,8 @@ from partitioner.runtimes import Array
 FAR = sys.float_info.max
 
 
-def diff(found: object, wanted: object, dtype: str = "float32") -> float:
-    return max_rel_diff({"y": np.asarray(found, dtype)}, {"y": np.asarray(wanted, dtype)})
-
-
-@pytest.mark.parametrize(
-    ("found", "wanted", "expected"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], 0.0),
-        ([1.0, 2.0], [1.0, 4.0], 0.5),
-        ([0.0, -3.0], [0.0, -2.0], 0.5),
-        ([], [], 0.0),
-        ([np.nan, 1.0], [np.nan, 1.0], 0.0),
-        ([np.nan, 3.0], [np.nan, 2.0], 0.5),
-        ([np.inf, 2.0], [np.inf, 2.0], 0.0),
-        ([np.inf, 1.0], [-np.inf, 1.0], FAR),
-        ([np.nan, 1.0], [1.0, 1.0], FAR),
-        ([1.0, 1.0], [np.nan, 1.0], FAR),
-        ([0.0], [0.0], 0.0),
-        ([1e-9], [0.0], FAR),
-    ],
-)
-def test_the_difference_is_relative_to_the_largest_wanted_number(
-    found: list[float], wanted: list[float], expected: float
-) -> None:
-    assert diff(found, wanted) == pytest.approx(expected)
-
-
-def test_whole_numbers_booleans_and_small_floats_compare_too() -> None:
-    assert diff([1, 2, 3], [1, 2, 3], "int64") == 0
-    assert diff([1, 2, 3], [1, 2, 4], "int64") == 0.25
-    assert diff([True, False], [True, True], "bool") == 1
-    assert diff([1j, 2], [1j, 4], "complex64") == 0.5
-    small = np.ones(3, ml_dtypes.bfloat16)
-    assert max_rel_diff({"y": small}, {"y": small * 2}) == 0.5
-
-
-def test_other_shapes_types_or_names_do_not_compare() -> None:
+def test_other_names_do_not_compare() -> None:
     ones = np.ones(3, np.float32)
-    assert max_rel_diff({"y": ones}, {"y": np.ones(4, np.float32)}) == FAR
-    assert max_rel_diff({"y": ones}, {"y": np.ones(3, np.float64)}) == FAR
     assert max_rel_diff({"y": ones}, {"z": ones}) == FAR
     assert max_rel_diff({}, {}) == 0
 

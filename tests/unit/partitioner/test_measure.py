@@ -14,7 +14,7 @@ from partitioner import graphjson
 from partitioner.bundle import Bundle
 from partitioner.inputs import Sample
 from partitioner.measure import measure_steps, promising
-from partitioner.measure.codecs import CodecMeter, relative_error
+from partitioner.measure.codecs import CodecMeter
 from partitioner.measure.statistics import calibrate, spread_out, timing
 from partitioner.profile import Profile, Timing
 from partitioner.runtimes.eager import open_engine
@@ -172,15 +172,6 @@ def test_calibration_undoes_a_constant_bias(truth, bias, data):
     for index, (each, value) in enumerate(zip(found, truth, strict=True)):
         assert math.isclose(each.median_s, value, rel_tol=1e-9)
         assert each.how == ("measured" if index in chosen else "calibrated")
-
-
-def test_relative_error_is_a_maximum_over_a_maximum():
-    assert relative_error(np.array([1.0, 2.5]), np.array([1.0, 2.0])) == 0.25
-    assert relative_error(np.array([1, 2]), np.array([1, 2])) == 0.0
-    assert relative_error(np.array([1, 3]), np.array([1, 2])) > 1e100
-    assert relative_error(np.array([np.nan, 2.0]), np.array([np.nan, 2.0])) == 0.0
-    assert relative_error(np.array([0.0, 2.0]), np.array([np.nan, 2.0])) > 1e100
-    assert relative_error(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
 
 
 def test_codec_costs_scale_to_tensors_that_were_not_measured():
