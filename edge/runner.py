@@ -14,6 +14,7 @@ import numpy as np
 from edge.clock import DeviceClock
 from partitioner import preprocess
 from partitioner.errors import InputError
+from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine, RunnableSegment
 
@@ -41,13 +42,20 @@ class Runner:
         Raises:
             InputError: the model takes tensors, or the bytes are no input of it.
         """
-        if self._record is None:
-            raise InputError("this model has no preprocess record: give it tensors (.npy, .npz), not a file to decode")
-        if source.dtype != np.uint8:
-            raise InputError(f"original input is bytes or 8-bit pixels, not {source.dtype}")
         with self._clock.step() as step:
-            tensors = preprocess.apply(dict(self._record), source.astype(np.uint8, copy=False))
-        return dict(tensors), step.seconds
+            tensors = self._preprocess(source)
+        return tensors, step.seconds
+
+    def tensors_of(self, sample: Sample) -> Mapping[str, Array]:
+        """A sample's model inputs, prepared untimed where it has only its original bytes.
+
+        Raises:
+            InputError: the bytes are no input of the model.
+        """
+        if sample.tensors is not None:
+            return sample.tensors
+        assert sample.source is not None
+        return self._preprocess(sample.source)
 
     def run(self, segment: Segment, tensors: Mapping[str, Array]) -> Ran:
         """Run a segment once; one that only passes its inputs on costs nothing.
@@ -60,22 +68,39 @@ class Runner:
         if segment.preprocess:
             tensors, preprocess_s = self.preprocess(tensors[SOURCE])
         if segment.is_identity:
-            return Ran(outputs={name: tensors[name] for name in segment.outputs}, compute_s=0.0, preprocess_s=0.0)
+            return Ran(outputs=_passed_on(segment, tensors), compute_s=0.0, preprocess_s=0.0)
         runnable = self.engine.segment(segment)
         given = _given(runnable, tensors)
         with self._clock.step() as step:
             outputs = runnable(given)
         return Ran(outputs=outputs, compute_s=step.seconds, preprocess_s=preprocess_s)
 
-    def warm(self, segment: Segment, tensors: Mapping[str, Array]) -> None:
-        """Run a segment once untimed: the first run of anything is slower, and says nothing of the next."""
-        if not segment.is_identity:
-            runnable = self.engine.segment(segment)
-            runnable(_given(runnable, tensors))
+    def compute(self, segment: Segment, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a segment as fast as this machine can, untimed.
+
+        Raises:
+            InputError: a tensor is missing or does not fit.
+            SegmentError: the segment does not fit the model, or its run failed.
+        """
+        if segment.is_identity:
+            return _passed_on(segment, tensors)
+        runnable = self.engine.segment(segment)
+        return runnable(_given(runnable, tensors))
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop the weights that these segments do not read; returns the bytes held afterwards."""
         return self.engine.pin([segment for segment in segments if not segment.is_identity])
+
+    def _preprocess(self, source: Array) -> dict[str, Array]:
+        if self._record is None:
+            raise InputError("this model has no preprocess record: give it tensors (.npy, .npz), not a file to decode")
+        if source.dtype != np.uint8:
+            raise InputError(f"original input is bytes or 8-bit pixels, not {source.dtype}")
+        return dict(preprocess.apply(dict(self._record), source.astype(np.uint8, copy=False)))
+
+
+def _passed_on(segment: Segment, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: tensors[name] for name in segment.outputs}
 
 
 def _given(runnable: RunnableSegment, pool: Mapping[str, Array]) -> dict[str, Array]:

@@ -233,12 +233,9 @@ class Session:
         )
 
     def whole(self, given: object) -> dict[str, Array]:
-        """The whole model's outputs for an input, computed on this device without any cut."""
-        sample = to_sample(given, self.bundle)
-        values: Mapping[str, Array]
-        values = sample.tensors if sample.tensors is not None else self._prepared(sample, _Spent())
-        ran = self._runner.run(self.cuts.whole(), values)
-        return assemble(self.bundle.graph, ran.outputs)[0]
+        """The whole model's outputs for an input, computed here without any cut, timing or emulated slowness."""
+        values = self._runner.tensors_of(to_sample(given, self.bundle))
+        return assemble(self.bundle.graph, self._runner.compute(self.cuts.whole(), values))[0]
 
     def _open(self) -> None:
         from partitioner import zoo
@@ -355,8 +352,8 @@ class Session:
     def _warm(self, selected: Selected, sample: Sample) -> None:
         first = selected.plan.stages[0]
         if first.place == "edge" and SOURCE not in first.segment.inputs:
-            values = sample.tensors if sample.tensors is not None else self._prepared(sample, _Spent())
-            self._runner.warm(first.segment, values)
+            # The first run of anything is slower, and says nothing of the next.
+            self._runner.compute(first.segment, self._runner.tensors_of(sample))
 
     def _pin(self, selected: Selected) -> None:
         kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]

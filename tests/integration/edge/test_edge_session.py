@@ -185,6 +185,19 @@ def test_an_input_that_does_not_fit_is_refused_and_the_next_is_answered(
         assert session(inputs_of(digits)).outputs
 
 
+def test_the_whole_model_is_computed_without_the_emulated_slowness(
+    digits: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("edge.clock.time.sleep", waited.append)
+    with edge.Session(digits, cut="local", slowdown=1000) as session:
+        session.whole(inputs_of(digits))
+        session.whole(np.zeros((8, 8, 1), np.uint8))
+        assert waited == []
+        session(inputs_of(digits))
+        assert len(waited) == 1
+
+
 def test_importing_the_package_is_light() -> None:
     import subprocess
     import sys
