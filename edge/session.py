@@ -10,6 +10,7 @@ the device finishes the request *from the cut*: no input is lost, and the answer
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -30,7 +31,7 @@ from edge.runner import Runner
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS
-from partitioner.errors import UsageError
+from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine
@@ -352,8 +353,9 @@ class Session:
     def _warm(self, selected: Selected, sample: Sample) -> None:
         first = selected.plan.stages[0]
         if first.place == "edge" and SOURCE not in first.segment.inputs:
-            # The first run of anything is slower, and says nothing of the next.
-            self._runner.compute(first.segment, self._runner.tensors_of(sample))
+            # The first run of anything is slower. Where this very input fails, answering it will tell.
+            with contextlib.suppress(InputError, SegmentError):
+                self._runner.compute(first.segment, self._runner.tensors_of(sample))
 
     def _pin(self, selected: Selected) -> None:
         kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]

@@ -12,7 +12,7 @@ from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
 from edge.errors import WorkerRefused
 from partitioner.bundle import Bundle
-from partitioner.errors import InputError, PlanError, UsageError
+from partitioner.errors import CleftError, InputError, PlanError, UsageError
 from partitioner.segments import Cuts
 
 Start = Callable[..., EmbeddedWorker]
@@ -183,6 +183,17 @@ def test_an_input_that_does_not_fit_is_refused_and_the_next_is_answered(
             with pytest.raises(InputError):
                 session(wrong)
         assert session(inputs_of(digits)).outputs
+
+
+@pytest.mark.parametrize("cut", ["local", "cloud", "after:embed"])
+def test_an_input_on_which_the_model_fails_spoils_no_other(cut: str, worker: EmbeddedWorker, wording: Bundle) -> None:
+    is_padding = np.zeros((1, 9), bool)
+    with edge.Session(wording, cloud=worker.target, cut=cut) as session:
+        for _ in range(2):
+            with pytest.raises((CleftError, edge.EdgeError)):
+                session({"ids": np.full((1, 9), 10**6), "is_padding": is_padding})
+        right = {"ids": np.ones((1, 9), np.int64), "is_padding": is_padding}
+        assert max_rel_diff(session(right).outputs, session.whole(right)) <= 1e-5
 
 
 def test_the_whole_model_is_computed_without_the_emulated_slowness(

@@ -42,8 +42,9 @@ RUN_FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def worker(digits: Bundle, averaging: Bundle) -> Iterator[EmbeddedWorker]:
-    with EmbeddedWorker(digits.path, arguments=("--model", str(averaging.path), "--threads", "1")) as running:
+def worker(digits: Bundle, averaging: Bundle, wording: Bundle) -> Iterator[EmbeddedWorker]:
+    models = ("--model", str(averaging.path), "--model", str(wording.path))
+    with EmbeddedWorker(digits.path, arguments=(*models, "--threads", "1")) as running:
         yield running
 
 
@@ -125,6 +126,19 @@ def test_a_wrong_input_among_several_is_reported_and_the_others_answered(
         assert code == 1
         assert ["error" in record for record in records(out)] == [True, False, True, True, True, False]
         assert len(err.splitlines()) == 4
+
+
+@pytest.mark.parametrize("cut", ["local", "after:embed"])
+def test_an_input_on_which_the_model_fails_is_reported_and_the_next_answered(
+    cut: str, cleft_edge: Callable, worker: EmbeddedWorker, wording: Bundle, tmp_path: Path
+) -> None:
+    for name, word in (("bad", 10**6), ("good", 1)):
+        np.savez(tmp_path / f"{name}.npz", ids=np.full((1, 9), word), is_padding=np.zeros((1, 9), bool))
+    argv = ["run", "--model", wording.path, "--cut", cut, "--cloud", worker.target, "--json", "--input"]
+    code, out, err = cleft_edge(*argv, tmp_path / "bad.npz", tmp_path / "good.npz")
+    assert code == 1
+    assert [(record["input"], "error" in record) for record in records(out)] == [("bad.npz", True), ("good.npz", False)]
+    assert len(err.splitlines()) == 1
 
 
 def test_the_users_own_last_step_runs_here(
