@@ -20,7 +20,16 @@ from cloud.worker import Ticket
 from partitioner.plan import Plan
 from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES, Assembler
-from protos.errors import DeadlineExceeded, InvalidMessage, Overloaded, TooLarge, UnknownPlan, Unsupported, WireError
+from protos.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidMessage,
+    Overloaded,
+    TooLarge,
+    UnknownPlan,
+    Unsupported,
+    WireError,
+)
 from protos.status import to_failed
 from protos.tensors import check_headers
 
@@ -131,6 +140,11 @@ class InFlight:
         self._outbox.drop(frame_id)
         self.refuse(frame_id, error)
         self._close(frame_id)
+
+    def cancel(self, frame_id: int) -> None:
+        """The client wants no more of a frame; what is on its way of one that is over will not be acknowledged."""
+        self.fail(frame_id, Cancelled("the client cancelled it"))
+        self._outbox.drop(frame_id)
 
     def refuse(self, frame_id: int, error: WireError) -> None:
         """Answer a frame that was not admitted, or that ends."""

@@ -24,7 +24,6 @@ from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES
 from protos.codecs import CODECS
 from protos.errors import (
-    Cancelled,
     Draining,
     InvalidMessage,
     Overloaded,
@@ -152,7 +151,7 @@ class Session:
         elif body == "propose":
             self._on_propose(message.propose)
         elif body == "cancel":
-            self._frames.fail(message.cancel.frame_id, Cancelled("the client cancelled it"))
+            self._frames.cancel(message.cancel.frame_id)
         elif body == "probe":
             self._on_probe(message.probe)
         elif body == "hello":

@@ -1,7 +1,8 @@
 """What is under way on one session: frames, proposals and probes, and which message answers which.
 
 Callers add; the reader's thread settles. Whatever happens to a frame, it is settled exactly once, its slot comes free
-exactly once, and a message about something that is not under way changes nothing.
+exactly once, and a message about something that is not under way changes nothing. Chunks of a withdrawn frame are
+acknowledged all the same: unacknowledged, they would fill the worker's window and hold back every later answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from edge.reach import refusal
 from protos import messages as pb
 from protos import status
 from protos.errors import WireError
+
+_MAX_UINT64 = 2**64 - 1
 
 
 class InFlight:
@@ -128,6 +131,8 @@ class InFlight:
     def _take_chunk(self, chunk: pb.Chunk, outbox: Outbox[pb.ToWorker]) -> None:
         frame = self._frames.get(chunk.frame_id)
         if frame is None:
+            end_bytes = min(chunk.offset_bytes + len(chunk.data), _MAX_UINT64)
+            outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=chunk.frame_id, received_bytes=end_bytes)))
             return
         try:
             received_bytes, is_complete = frame.extend(chunk.offset_bytes, chunk.data)

@@ -133,6 +133,19 @@ def test_every_chunk_is_acknowledged(talker):
     np.testing.assert_array_equal(talker.answer(1)["y"], X * 2)
 
 
+def test_an_answer_withdrawn_when_all_of_it_was_sent_leaves_the_window_to_the_next(talker):
+    plan = plan_for()
+    talker.propose(plan)
+    x = np.zeros((512, 8), np.float32)
+    talker.run(1, plan, x)
+    received_bytes = 0
+    while received_bytes < x.nbytes:
+        received_bytes += len(talker.hear("chunk").chunk.data)
+    talker.say(cancel=pb.Cancel(frame_id=1))
+    talker.run(2, plan, x + 1)
+    np.testing.assert_array_equal(talker.answer(2)["y"], 2 * (x + 1))
+
+
 def test_a_large_answer_waits_for_acknowledgements(talker):
     plan = plan_for()
     talker.propose(plan)

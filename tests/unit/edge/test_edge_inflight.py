@@ -80,6 +80,34 @@ def test_whatever_a_worker_says_every_frame_is_settled_once_and_nothing_breaks(m
     assert not table.take_slot(0)
 
 
+def test_chunks_of_a_withdrawn_frame_are_acknowledged() -> None:
+    table, box = InFlight(Limits()), outbox()
+    assert table.take_slot(0)
+    table.withdraw(a_frame(table), EdgeError("late"), box)
+    table.take(pb.ToEdge(chunk=pb.Chunk(frame_id=1, offset_bytes=100, data=bytes(50))), box)
+    box.put(pb.ToWorker(heartbeat=pb.Heartbeat()))
+    messages = iter(box)
+    assert next(messages) == pb.ToWorker(cancel=pb.Cancel(frame_id=1))
+    assert next(messages) == pb.ToWorker(ack=pb.Ack(frame_id=1, received_bytes=150))
+
+
+def test_a_frame_that_fails_half_sent_leaves_the_window_to_the_next() -> None:
+    table = InFlight(Limits())
+    box = Outbox(Pacer(), now=time.monotonic, make_chunk=lambda frame, at, data: pb.ToWorker(chunk={"frame_id": frame}))
+    assert table.take_slot(0)
+    a_frame(table)
+    box.put_frame(1, pb.ToWorker(), [bytes(16_000)])
+    messages = iter(box)
+    for _ in range(3):
+        next(messages)
+    assert box.unacked_bytes == 16_000
+    table.take(pb.ToEdge(failed=pb.Failed(frame_id=1, code=pb.Code.CODE_INTERNAL)), box)
+    table.take(pb.ToEdge(ack=pb.Ack(frame_id=1, received_bytes=16_000)), box)
+    assert box.unacked_bytes == 0
+    box.put_frame(2, pb.ToWorker(), [bytes(8_000)])
+    assert [next(messages).chunk.frame_id for _ in range(2)] == [0, 2]
+
+
 def test_a_frame_settled_from_many_sides_is_settled_once() -> None:
     for _ in range(50):
         table, box = InFlight(Limits(frames_in_flight=1)), outbox()
