@@ -176,8 +176,8 @@ def solve(shapes: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, in
     Args:
         shapes: pairs of (stated shape, actual shape) of the same rank.
 
-    A size that is linear in one unknown symbol is solved for it; others are left alone. Nothing is checked here:
-    compare ``shape_of(stated, result)`` with the actual shape afterwards.
+    A size of the form a * symbol + b is solved for its one unknown symbol; others are left alone. Nothing is checked
+    here: compare ``shape_of(stated, result)`` with the actual shape afterwards.
     """
     binding: dict[str, int] = {}
     open_dims = [(dim, size) for stated, actual in shapes for dim, size in zip(stated, actual, strict=True)]
@@ -198,17 +198,43 @@ def solvable(shapes: Sequence[Sequence[Dim]], example: Binding) -> frozenset[str
 
 
 def _solve_one(dim: Dim, size: int, symbol: str, binding: Binding) -> int | None:
-    if dim == symbol:
-        return size
-    try:
-        at = [evaluate(dim, {**binding, symbol: value}) for value in _PROBES]
-    except BundleError:
+    if isinstance(dim, int) or (found := _affine(_parse(dim), symbol, binding, dim)) is None:
         return None
-    slope = at[1] - at[0]
-    if slope == 0 or any(value != at[0] + slope * probe for value, probe in zip(at, _PROBES, strict=True)):
+    slope, constant = found
+    if slope == 0:
         return None
-    quotient, rest = divmod(size - at[0], slope)
-    return quotient if rest == 0 else None
+    value = (size - constant) / slope
+    return value.numerator if value.denominator == 1 else None
 
 
-_PROBES = (0, 1, 2, 3, 7, 64, 1001)
+def _affine(node: ast.expr, symbol: str, binding: Binding, text: str) -> tuple[Fraction, Fraction] | None:
+    """(a, b) where the node is a * symbol + b for every value of the symbol, by its form alone; else None."""
+    match node:
+        case ast.Name(id=name) if name == symbol:
+            return Fraction(1), Fraction(0)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            found = _affine(operand, symbol, binding, text)
+            return found and (-found[0], -found[1])
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div() as op, right=right):
+            one, two = _affine(left, symbol, binding, text), _affine(right, symbol, binding, text)
+            return one and two and _combine(op, one, two)
+        case _ if not any(isinstance(each, ast.Name) and each.id == symbol for each in ast.walk(node)):
+            try:
+                return Fraction(0), Fraction(_evaluate(node, binding, text))
+            except BundleError:
+                return None
+    return None
+
+
+def _combine(
+    op: ast.operator, one: tuple[Fraction, Fraction], two: tuple[Fraction, Fraction]
+) -> tuple[Fraction, Fraction] | None:
+    if isinstance(op, ast.Add):
+        return one[0] + two[0], one[1] + two[1]
+    if isinstance(op, ast.Sub):
+        return one[0] - two[0], one[1] - two[1]
+    if isinstance(op, ast.Div):
+        return None if two[0] or not two[1] else (one[0] / two[1], one[1] / two[1])
+    if one[0] and two[0]:
+        return None
+    return one[0] * two[1] + two[0] * one[1], one[1] * two[1]

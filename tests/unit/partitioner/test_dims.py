@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partitioner.dims import evaluate, product, shape_of, symbols_of
+from partitioner.dims import evaluate, product, shape_of, solve, symbols_of
 from partitioner.errors import BundleError
 
 BINDING = {"b": 3, "t": 10}
@@ -90,3 +90,23 @@ def test_arithmetic_is_python_s(left, right, operator):
             evaluate(text, {"x": left, "y": right})
         return
     assert evaluate(text, {"x": left, "y": right}) == expected
+
+
+@pytest.mark.parametrize(
+    "dim", ["Min(2048, t)", "Max(t, 1)", "t//2", "(t + 1)//2 + 1", "Mod(t, 7)", "t*t", "64//t", "2/t"]
+)
+def test_a_size_is_solved_by_its_form_and_never_by_sampling_it(dim):
+    """Min(2048, t) is t for every size one would try, and 2048 for the one that matters."""
+    assert solve([((dim,), (6,))]) == {}
+
+
+@pytest.mark.parametrize(
+    ("dim", "size"), [("t", 9), ("2*t + 1", 19), ("3 - t", -6), ("(t + 1)/2", 5), ("t*4 - t", 27), ("Min(2, 3)*t", 18)]
+)
+def test_an_affine_size_is_solved(dim, size):
+    assert solve([((dim,), (size,))]) == {"t": 9}
+
+
+def test_a_product_is_solved_once_all_but_one_of_its_factors_are_known():
+    assert solve([(("b*t", "b"), (42, 6))]) == {"b": 6, "t": 7}
+    assert solve([(("b*t",), (42,))]) == {}
