@@ -8,13 +8,14 @@ keep their bodies as branches.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from partitioner.dims import Dim, product
 from partitioner.errors import ModelError
@@ -229,8 +230,10 @@ class NodeReader:
         args = cast("Sequence[object]", torch.fx.node.map_arg(node.args, lambda each: each.meta["val"]))
         kwargs = cast("Mapping[str, object]", torch.fx.node.map_arg(node.kwargs, lambda each: each.meta["val"]))
         if "scaled_dot_product_attention" in node.target._schema.name:
-            shapes = [each.shape for each in args[:3] if isinstance(each, torch.Tensor)]
-            return self._sizes.dim(sdpa_flop_count(*shapes))  # type: ignore[no-untyped-call]
+            query, _, value = (each.shape for each in args[:3] if isinstance(each, torch.Tensor))
+            made = node.meta["val"] if isinstance(node.meta["val"], torch.Tensor) else node.meta["val"][0]
+            # scores and weighted sum: 2 * batch * queries * keys * (width in + width out)
+            return self._sizes.dim(2 * math.prod(made.shape[:-1]) * value[-2] * (query[-1] + value[-1]))
         mode = torch._guards.detect_fake_mode([node.meta.get("val"), args])
         if mode is None or mode.shape_env is None:
             return 0
