@@ -5,6 +5,7 @@
     weights.safetensors   parameters, buffers and constants
     preprocess.json       how an image becomes the model's input, or ``null``
     labels.json           names of the classes, or ``null``
+    examples.safetensors  integer and boolean inputs that the model was captured with, to measure it with
 
 The digest is the SHA-256 over the SHA-256s of graph, weights and preprocess: two sides with the same digest compute the
 same thing. Every file is checked against the manifest before it is read, so a truncated or altered bundle is refused in
@@ -25,6 +26,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
 from partitioner import graphjson
 from partitioner.errors import BundleError
 from partitioner.graph import Graph
@@ -36,8 +42,9 @@ GRAPH = "graph.json"
 WEIGHTS = "weights.safetensors"
 PREPROCESS = "preprocess.json"
 LABELS = "labels.json"
+EXAMPLES = "examples.safetensors"
 _DIGESTED = (GRAPH, WEIGHTS, PREPROCESS)
-_FILES = (*_DIGESTED, LABELS)
+_FILES = (*_DIGESTED, LABELS, EXAMPLES)
 _MAX_RECORD_CHARS = 16 * 2**20
 _READ_BYTES = 2**20
 
@@ -129,6 +136,14 @@ class Bundle:
             raise BundleError(f"{self.path / LABELS} holds no list of names: pack the model again")
         return tuple(labels)
 
+    @cached_property
+    def examples(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Integer and boolean inputs that the model was captured with, by name; floats can be made up."""
+        try:
+            return cast("dict[str, npt.NDArray[np.generic]]", load_file(self.path / EXAMPLES))
+        except (SafetensorError, OSError, KeyError) as error:
+            raise BundleError(f"{self.path / EXAMPLES} cannot be read: {error}") from error
+
     def _json(self, name: str) -> object:
         try:
             return cast(object, json.loads((self.path / name).read_bytes()))
@@ -147,6 +162,7 @@ def write(
     notes: Iterable[str] = (),
     preprocess: Mapping[str, object] | None = None,
     labels: Iterable[str] | None = None,
+    examples: Mapping[str, npt.NDArray[np.generic]] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle at ``path`` in one step and open it.
@@ -173,6 +189,7 @@ def write(
         save_weights(weights, staging / WEIGHTS)
         (staging / PREPROCESS).write_text(_canonical(preprocess))
         (staging / LABELS).write_text(_canonical(None if labels is None else list(labels)))
+        save_file(dict(examples or {}), staging / EXAMPLES)
         files = tuple(_record(staging / each) for each in _FILES)
         manifest = {
             "schema": SCHEMA,
@@ -184,6 +201,8 @@ def write(
         }
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         staging.chmod(0o755)
+        for written in staging.iterdir():
+            written.chmod(0o644)  # safetensors writes for the owner alone; a worker may run as another user
         if target.exists():
             shutil.rmtree(target)
         staging.rename(target)

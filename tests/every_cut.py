@@ -41,6 +41,7 @@ def pack(
         name=type(module).__name__,
         origin="given",
         notes=captured.notes,
+        examples=captured.examples,
     )
 
 

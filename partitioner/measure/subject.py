@@ -1,9 +1,13 @@
-"""What a model is measured with: the user's own input, or one drawn at random that is marked as assumed."""
+"""What a model is measured with: the user's own input, or one made up and marked as assumed.
+
+Floats are drawn at random; integers and booleans are those the model was captured with, where their sizes fit.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -66,4 +70,11 @@ class Subject:
             return Sample(name="random pixels", source=pixels, nbytes_original=pixels.nbytes)
         ranges = {each.name: (each.low, each.high + 1) for each in graph.inputs}
         values = [each.value for each in graph.inputs]
-        return random_samples(1, values, binding=binding, ranges=ranges)[0]
+        drawn = random_samples(1, values, binding=binding, ranges=ranges)[0]
+        return replace(drawn, tensors={**(drawn.tensors or {}), **_fitting(bundle, binding)})
+
+
+def _fitting(bundle: Bundle, binding: Binding) -> dict[str, Array]:
+    """The examples that the model was captured with, where they are of the sizes asked for."""
+    shapes = {each.name: shape_of(each.value.shape, binding) for each in bundle.graph.inputs}
+    return {name: array for name, array in bundle.examples.items() if shapes.get(name) == array.shape}

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -42,11 +44,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """A captured model: the graph, its weights by key, and what the user should know."""
+    """A captured model: the graph, its weights by key, and what the user should know.
+
+    ``examples`` are the integer and boolean inputs it was captured with: unlike floats they cannot be made up, since
+    offsets have to ascend and indices to exist.
+    """
 
     graph: Graph
     weights: Mapping[str, torch.Tensor]
     notes: tuple[str, ...]
+    examples: Mapping[str, npt.NDArray[np.generic]]
 
     @property
     def producer(self) -> dict[str, str]:
@@ -132,7 +139,8 @@ def _read(program: torch.export.ExportedProgram, dynamic: DynamicSizes | None, n
             reader.constants[spec.arg.name] = constant
     nodes, results = reader.read()
     outputs = _outputs(program, results, notes)
-    inputs = _inputs(program, user_inputs, sizes)
+    examples = _examples(program, user_inputs)
+    inputs = _inputs(user_inputs, examples, sizes)
     nodes = _reachable(nodes, outputs)
     used = {name for node in nodes for name in node.refs()} | {output.name for output in outputs}
     symbols = sizes.symbols()
@@ -152,24 +160,31 @@ def _read(program: torch.export.ExportedProgram, dynamic: DynamicSizes | None, n
         tree=output_tree(program, len(outputs)),
         layers=grouped,
     )
-    return Capture(graph=graph, weights=store.tensors(used), notes=tuple(notes))
+    return Capture(graph=graph, weights=store.tensors(used), notes=tuple(notes), examples=examples)
+
+
+def _examples(
+    program: torch.export.ExportedProgram, placeholders: Sequence[torch.fx.Node]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """The integer and boolean example inputs, by name."""
+    leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(program.example_inputs) if torch.is_tensor(leaf)]
+    if len(leaves) != len(placeholders):
+        return {}
+    return {
+        node.name: leaf.detach().cpu().contiguous().numpy()
+        for node, leaf in zip(placeholders, leaves, strict=True)
+        if not leaf.is_floating_point() and not leaf.is_complex()
+    }
 
 
 def _inputs(
-    program: torch.export.ExportedProgram, placeholders: Sequence[torch.fx.Node], sizes: Sizes
+    placeholders: Sequence[torch.fx.Node], examples: Mapping[str, npt.NDArray[np.generic]], sizes: Sizes
 ) -> tuple[Input, ...]:
-    examples: list[object] = []
-    if program.example_inputs is not None:
-        examples = [leaf for leaf in torch.utils._pytree.tree_leaves(program.example_inputs) if torch.is_tensor(leaf)]
     inputs: list[Input] = []
-    for index, node in enumerate(placeholders):
-        value = sizes.value(node.name, node.meta["val"])
-        example = examples[index] if len(examples) == len(placeholders) else None
-        low, high = 0, 1
-        if isinstance(example, torch.Tensor) and example.numel() and not example.is_floating_point():
-            if not example.is_complex():
-                low, high = int(example.min()), int(example.max())
-        inputs.append(Input(value=value, low=low, high=high))
+    for node in placeholders:
+        example = examples.get(node.name)
+        low, high = (0, 1) if example is None or not example.size else (int(example.min()), int(example.max()))
+        inputs.append(Input(value=sizes.value(node.name, node.meta["val"]), low=low, high=high))
     return tuple(inputs)
 
 

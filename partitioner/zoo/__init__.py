@@ -14,6 +14,7 @@ named by its digest.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -80,7 +81,9 @@ def resolve_request(request: ModelRequest) -> Bundle:
             pass  # damaged in the cache: packed again below
     from partitioner.zoo.packing import pack_into_cache
 
-    return pack_into_cache(request, target)
+    bundle = pack_into_cache(request, target)
+    gc.collect()  # a module's cycles would keep its weights in memory beside the bundle's
+    return bundle
 
 
 def kind_of(spec: str) -> str:
@@ -125,6 +128,8 @@ def _cached_path(request: ModelRequest) -> Path:
         name: path.read_text() if path is not None else None
         for name, path in (("preprocess", request.preprocess), ("labels", request.labels))
     }
+    if request.spec == DIGITS:
+        extras[DIGITS] = hashlib.sha256(Path(__file__).with_name("digits.safetensors").read_bytes()).hexdigest()
     key = json.dumps(
         [request.spec, request.shapes, request.dynamic, versions, extras, _CAPTURE_VERSION], sort_keys=True
     )

@@ -47,6 +47,7 @@ def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bun
         notes=(*source.notes, *captured.notes),
         preprocess=_preprocess_record(request, source, captured),
         labels=_labels(request, source),
+        examples=captured.examples,
         overwrite=overwrite,
     )
 

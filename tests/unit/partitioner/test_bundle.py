@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
 from tests import every_cut
 
-FILES = ("graph.json", "weights.safetensors", "preprocess.json", "labels.json")
+FILES = ("graph.json", "weights.safetensors", "preprocess.json", "labels.json", "examples.safetensors")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -275,3 +276,7 @@ def resealed(directory: Path) -> Path:
 
 def save_nothing(_: object, path: Path) -> None:
     path.write_bytes(b"")
+
+
+def test_every_file_can_be_read_by_whom_the_directory_can(copied: Path) -> None:
+    assert {stat.S_IMODE(path.stat().st_mode) for path in copied.iterdir()} == {0o644}

@@ -20,6 +20,7 @@ from partitioner.profile import Profile, Timing
 from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
 from partitioner.trace import Example, capture, save
+from tests import every_cut
 
 
 def chain(layers: int, width: int = 24) -> torch.nn.Module:
@@ -179,3 +180,20 @@ def test_codec_costs_scale_to_tensors_that_were_not_measured():
     doubled = found.codecs[0].scaled_to(2 * found.raw_bytes, found.raw_bytes)
     assert doubled.nbytes == 2 * found.codecs[0].nbytes
     assert doubled.encode_s == pytest.approx(2 * found.codecs[0].encode_s)
+
+
+class Bag(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = torch.nn.EmbeddingBag(20, 8)
+        self.out = torch.nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        return self.out(self.bag(ids, offsets))
+
+
+def test_a_model_whose_integers_must_agree_is_measured_with_its_own_examples(tmp_path):
+    """Offsets have to begin at 0 and ascend, which no random number does."""
+    bundle = every_cut.pack(Bag().eval(), tmp_path / "bag", args=(torch.arange(9), torch.tensor([0, 4, 6])))
+    profile, _ = measure(bundle, budget_s=0.3)
+    assert profile.whole.median_s > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import warnings
 from collections.abc import Callable
@@ -250,3 +251,31 @@ def test_capturing_leaves_the_callers_tensors_alone() -> None:
     before = [leaf.clone() for leaf in case.args if isinstance(leaf, torch.Tensor)]
     capture(case.module, Example(args=case.args))
     assert all(torch.equal(a, b) for a, b in zip(before, case.args, strict=True))  # type: ignore[arg-type]
+
+
+class Attend(torch.nn.Module):
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value) * 2
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 4), (2, 3, 4)], ids=str)
+def test_attention_over_any_number_of_batch_axes_is_captured_and_counted(batch: tuple[int, ...]) -> None:
+    shapes = ((*batch, 5, 8), (*batch, 7, 8), (*batch, 7, 6))
+    found = capture(Attend(), Example(args=tuple(torch.randn(shape) for shape in shapes)))
+    attention = next(node for node in found.graph.nodes if "attention" in node.op)
+    assert attention.flops == math.prod(batch) * 2 * 5 * 7 * (8 + 6)
+
+
+def test_attention_with_a_broadcast_batch_is_captured() -> None:
+    found = capture(Attend(), Example(args=(torch.randn(1, 2, 5, 8), torch.randn(3, 2, 7, 8), torch.randn(3, 2, 7, 8))))
+    attention = next(node for node in found.graph.nodes if "attention" in node.op)
+    assert attention.flops == 3 * 2 * 2 * 5 * 7 * 16
+
+
+def test_integer_examples_are_kept_and_floats_are_not() -> None:
+    class Look(torch.nn.Module):
+        def forward(self, x: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return x[ids] * mask
+
+    found = capture(Look(), Example(args=(torch.randn(4), torch.tensor([3, 1]), torch.tensor([True, False]))))
+    assert {name: array.tolist() for name, array in found.examples.items()} == {"ids": [3, 1], "mask": [True, False]}
