@@ -79,7 +79,7 @@ class Engine(Protocol):
         """Bytes of weights in memory now; each weight counts once."""
 
     def segment(self, segment: Segment) -> RunnableSegment:
-        """Make a segment ready; asking again for the same one is free.
+        """Make a segment ready; asking again for a recent one is free.
 
         Raises:
             SegmentError: the segment's names do not fit the graph.

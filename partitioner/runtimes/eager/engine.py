@@ -21,6 +21,7 @@ from partitioner.runtimes.eager.weights import WeightTable
 from partitioner.subgraph import extract, weight_bytes
 
 _ALIGNMENT_BYTES = 64
+_KEPT_SEGMENTS = 64
 
 
 def open_engine(
@@ -70,16 +71,20 @@ class EagerEngine:
         return self._weights.nbytes
 
     def segment(self, segment: Segment) -> EagerSegment:
-        """Make a segment ready; asking again for the same one is free.
+        """Make a segment ready; asking again for one of the last few dozen is free.
 
         Raises:
             SegmentError: the segment names another model, or its names do not fit the graph.
         """
         if segment.model_digest != self.bundle.digest:
             raise SegmentError(f"this segment is of model {segment.model_digest[:12]}, not {self.bundle.digest[:12]}")
-        if segment not in self._segments:
-            self._segments[segment] = EagerSegment(self, segment, self._weights, self._allowed)
-        return self._segments[segment]
+        found = self._segments.pop(segment, None)
+        if found is None:
+            found = EagerSegment(self, segment, self._weights, self._allowed)
+        self._segments[segment] = found
+        if len(self._segments) > _KEPT_SEGMENTS:
+            del self._segments[next(iter(self._segments))]
+        return found
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every weight that these segments do not read; returns the bytes held afterwards."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,3 +238,18 @@ def test_what_fails_inside_the_model_is_one_line(packed_case: PackedCase) -> Non
 def _frozen(array: Array) -> Array:
     array.flags.writeable = False
     return array
+
+
+def test_only_recent_segments_are_kept_and_old_ones_still_run(
+    bundle: Bundle, cuts: Cuts, engine: EagerEngine, image: dict[str, Array]
+) -> None:
+    first = engine.segment(cuts.whole())
+    forgotten = weakref.ref(engine.segment(cuts.segments(cuts.candidates[1])[0]))
+    made = [node.name for node in bundle.graph.nodes if node.value is not None]
+    for count in range(70):
+        outputs = (made[count % len(made)], *made[-1 - count // len(made) :])
+        segment = Segment(model_digest=bundle.digest, inputs=bundle.graph.input_names, outputs=tuple(set(outputs)))
+        engine.segment(segment)
+    gc.collect()
+    assert forgotten() is None
+    assert first(image)
