@@ -14,8 +14,8 @@ DEFAULT_PORT = 50051
 class Config:
     """How a worker listens, computes and protects itself.
 
-    What one session may hold is bounded in frames, plans and bytes; frames of all sessions wait in
-    ``max_queued_frames`` places, and the rest is refused.
+    What one session may hold is bounded in frames, plans and bytes, and what all together hold in plans; frames of all
+    sessions wait in ``max_queued_frames`` places, and the rest is refused.
     """
 
     name: str = "cleft-cloud"
@@ -31,6 +31,7 @@ class Config:
     limits: Limits = DEFAULT_LIMITS
     max_sessions: int = 256
     max_plans: int = 256
+    max_worker_plans: int = 1024
     max_proposals: int = 8
     max_stages: int = 16
     max_names: int = 1024

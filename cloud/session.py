@@ -37,6 +37,7 @@ from protos.status import to_failed
 
 _MAX_SESSION_ID_CHARS = 64
 _RETRY_S = 0.05
+_PLANS_RETRY_S = 5.0
 _LAST_WRITE_S = 1.0
 
 Write = Callable[[pb.ToEdge], Awaitable[None]]
@@ -85,6 +86,8 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._site.tally.plans_held -= len(self._plans)
+            self._plans.clear()
 
     def drain(self, *, reason: str, grace_s: float) -> None:
         """Tell the client to move on, take nothing new, and end when what is in flight is answered."""
@@ -214,6 +217,8 @@ class Session:
             raise Overloaded(f"{self._config.max_proposals} proposals are under way", retry_after_s=_RETRY_S)
         if len(self._plans) >= self._config.max_plans:
             raise TooLarge(f"the session has {self._config.max_plans} plans already")
+        if self._site.tally.plans_held >= self._config.max_worker_plans:
+            raise Overloaded(f"the worker holds {self._config.max_worker_plans} plans", retry_after_s=_PLANS_RETRY_S)
         plan = read_plan(proposal, self._config)
         model = self._site.store.get(plan.model_digest)
         if model is None:
@@ -241,6 +246,7 @@ class Session:
         else:
             ready = ReadyPlan(plan=plan, stages=stages, prepare_s=self._site.clock() - start_s)
             self._plans[plan.plan_id] = ready
+            self._site.tally.plans_held += 1
             self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan.plan_id, prepare_s=ready.prepare_s)))
         finally:
             self._proposals.pop(plan.plan_id, None)

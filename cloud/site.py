@@ -13,9 +13,10 @@ from protos import messages as pb
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What a worker has done so far."""
+    """What a worker has done so far, and the plans that its sessions hold."""
 
     sessions: int = 0
+    plans_held: int = 0
     frames_answered: int = 0
     frames_failed: int = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import socket
 import sys
@@ -36,6 +37,7 @@ from loopback import (
 from partitioner.plan import Plan, Segment, Stage
 from protos import messages as pb
 from protos.channel import WorkerStub, dial
+from protos.documents import unpack_document
 from protos.errors import (
     Cancelled,
     Draining,
@@ -431,6 +433,50 @@ def test_what_one_session_may_hold_is_bounded():
         session.answer(6)
 
 
+def test_a_session_that_ends_lets_go_of_its_segments_at_once():
+    engine = FakeEngine()
+    gc.disable()
+    try:
+        with live_worker(engine=engine) as worker:
+            with Talker(worker.target) as session:
+                session.hello()
+                for codec in ("none", "fp16", "int8"):
+                    assert session.propose(plan_for(codec=codec)).HasField("ready")
+                session.run(1, plan_for(), X)
+                session.answer(1)
+                assert len(engine.made) == 3
+            until(lambda: not engine.made, "letting go")
+    finally:
+        gc.enable()
+
+
+def test_a_session_that_ends_amid_a_frame_lets_go_of_its_segments():
+    engine = FakeEngine()
+    with live_worker(engine=engine) as worker:
+        with Talker(worker.target) as session:
+            session.hello()
+            assert session.propose(plan_for()).HasField("ready")
+            session.run(1, plan_for(), HELD)
+            assert engine.entered.wait(WAIT_S)
+        until(lambda: gc.collect() >= 0 and not engine.made, "letting go")
+
+
+def test_the_plans_of_all_sessions_are_bounded_and_come_free_with_their_sessions():
+    with live_worker(test_config(max_worker_plans=2)) as worker:
+        with Talker(worker.target) as first, Talker(worker.target) as second:
+            first.hello()
+            second.hello()
+            assert first.propose(plan_for()).HasField("ready")
+            assert second.propose(plan_for()).HasField("ready")
+            refused = first.propose(plan_for(codec="fp16")).failed
+            assert refused.code == pb.Code.CODE_OVERLOADED
+            assert refused.retry_after_s > 0
+            assert first.propose(plan_for()).HasField("ready")
+        with Talker(worker.target) as third:
+            third.hello()
+            until(lambda: third.propose(plan_for(codec="fp16")).HasField("ready"), "a free place")
+
+
 def test_too_many_sessions_are_refused():
     with live_worker(test_config(max_sessions=1)) as worker, Talker(worker.target) as first:
         first.hello()
@@ -557,11 +603,12 @@ def test_a_profile_is_measured_once_while_frames_go_on(tmp_path, monkeypatch):
     with live_worker(measure=measure) as worker, dial(worker.target) as channel:
         stub = WorkerStub(channel)
 
-        def fetch(**options: object) -> tuple[list[float], bytes]:
+        def fetch(**options: object) -> tuple[list[float], str]:
             request = pb.ProfileRequest(model_digest=DIGEST, **options)
             updates = list(stub.profile(request, timeout_s=WAIT_S))
             progress = [update.progress for update in updates if update.HasField("progress")]
-            return progress, b"".join(update.document for update in updates)
+            packed = b"".join(update.document for update in updates)
+            return progress, unpack_document(packed, max_bytes=1 << 20)
 
         progress, document = fetch(budget_s=7.0, binding={"t": 5})
         assert progress == [0, 0.25, 0.5, 0.75]

@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class FakeEngine:
         self.entered, self.stopped, self.let_go = threading.Event(), threading.Event(), threading.Event()
         self.runs = 0
         self.threads: set[str] = set()
+        self.made: weakref.WeakSet[FakeSegment] = weakref.WeakSet()
 
     @property
     def info(self) -> RuntimeInfo:
@@ -96,7 +98,9 @@ class FakeEngine:
         self.threads.add(threading.current_thread().name)
         if segment.inputs != ("x",) or segment.outputs != ("y",):
             raise SegmentError("this model has an input x and an output y")
-        return FakeSegment(self)
+        made = FakeSegment(self)
+        self.made.add(made)
+        return made
 
     def pin(self, segments: Sequence[Segment]) -> int:
         return 0
