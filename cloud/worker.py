@@ -139,7 +139,7 @@ class Worker:
         Args:
             work: what to do; it should give up where its ticket says so.
             deadline_s: monotonic time after which nobody wants the result.
-            is_urgent: take it although the queue is full (work that frees something).
+            is_urgent: take it although the queue is full; it waits its turn like any other.
 
         Raises:
             Overloaded: the queue is full, or the deadline would pass before its turn comes.

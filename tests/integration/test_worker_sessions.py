@@ -631,6 +631,37 @@ def test_a_profile_is_measured_once_while_frames_go_on(tmp_path, monkeypatch):
                 list(stub.profile(request, timeout_s=WAIT_S))
 
 
+def test_frames_that_wait_are_run_before_the_next_step_of_a_measurement(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path))
+    engine = FakeEngine()
+    begun, let_go = threading.Event(), threading.Event()
+    runs_at_step: list[int] = []
+
+    def measure(bundle: object, engine_: object, *, budget_s: float, binding: dict[str, int]) -> Steps:
+        for step in range(3):
+            runs_at_step.append(engine.runs)
+            begun.set()
+            assert let_go.wait(WAIT_S)
+            yield step / 3
+        return FakeProfile(text="{}")
+
+    with live_worker(engine=engine, measure=measure) as worker, Talker(worker.target) as session:
+        session.hello()
+        session.propose(plan_for())
+        before = engine.runs
+        with dial(worker.target) as channel:
+            stream = WorkerStub(channel).profile(pb.ProfileRequest(model_digest=DIGEST), timeout_s=WAIT_S)
+            assert begun.wait(WAIT_S)
+            for frame_id in range(1, 6):
+                session.run(frame_id, plan_for(), X)
+            until(lambda: WorkerStub(channel).status(timeout_s=WAIT_S).load.queued_frames == 5, "queueing")
+            let_go.set()
+            assert list(stream)
+        for frame_id in range(1, 6):
+            np.testing.assert_array_equal(session.answer(frame_id)["y"], X * 2)
+    assert runs_at_step == [before, before + 5, before + 5]
+
+
 def test_a_client_that_leaves_a_measurement_ends_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path))
     closed = threading.Event()
