@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from edge.client import Client
 from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS, SOURCE, CandidateTable
+from partitioner.dims import Binding
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
@@ -20,6 +21,7 @@ from partitioner.measure import cache
 from partitioner.optimize.scan import Priced, choose
 from partitioner.plan import Plan
 from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
+from partitioner.rescale import rescaled
 from partitioner.runtimes import Engine
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
 from protos.codecs import CODECS
@@ -74,6 +76,15 @@ class Evidence:
         return CandidateTable.from_profiles(
             self.edge, self.cloud, codecs=codecs, max_error=max_error, source_bytes=source_bytes
         )
+
+    def at(self, cuts: Cuts, sizes: Binding) -> Evidence:
+        """The same for other sizes of the model's tensors, as far as ``rescale`` can tell.
+
+        Raises:
+            ProfileError: the profiles are not of these cuts.
+        """
+        new = Cuts(cuts.graph, cuts.model_digest, binding=sizes)
+        return replace(self, edge=rescaled(self.edge, cuts, new), cloud=rescaled(self.cloud, cuts, new))
 
     def with_input(self, sample: Sample, preprocess_s: float) -> Evidence:
         """The same, with the input at hand in place of the one that the device's profile was measured with."""

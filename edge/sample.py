@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from partitioner.bundle import Bundle
+from partitioner.dims import solve
 from partitioner.errors import InputError
-from partitioner.graph import Graph
+from partitioner.graph import Graph, Symbol
 from partitioner.inputs import Sample
 from partitioner.runtimes import Array
 
@@ -38,6 +39,20 @@ def to_sample(given: object, bundle: Bundle) -> Sample:
         names = ", ".join(each.name for each in inputs)
         raise InputError(f"the model has {len(inputs)} inputs ({names}): give a mapping of names to arrays")
     return _of_tensors({inputs[0].name: array}, bundle.graph)
+
+
+def sizes_of(tensors: Mapping[str, Array], graph: Graph) -> dict[str, int]:
+    """The sizes that tensors give the graph's symbols, kept in the range that the model was captured for.
+
+    A symbol that they do not determine has the size it was captured with.
+    """
+    stated = [(each.value.shape, tensors[each.name].shape) for each in graph.inputs if each.name in tensors]
+    found = solve([(shape, actual) for shape, actual in stated if len(shape) == len(actual)])
+    return {symbol.name: _within(symbol, found.get(symbol.name, symbol.example)) for symbol in graph.symbols}
+
+
+def _within(symbol: Symbol, size: int) -> int:
+    return max(symbol.low, size if symbol.high is None else min(size, symbol.high))
 
 
 def _of_source(source: Array, bundle: Bundle) -> Sample:

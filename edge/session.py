@@ -14,9 +14,10 @@ import contextlib
 import os
 import statistics
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from edge.advisor import AUTO, Advisor, Evidence, OnProgress, Selected, Wish, select
@@ -28,7 +29,7 @@ from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
 from edge.errors import EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.runner import Runner
-from edge.sample import to_sample
+from edge.sample import sizes_of, to_sample
 from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS
 from partitioner.errors import InputError, SegmentError, UsageError
@@ -41,6 +42,7 @@ from partitioner.units import size
 _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
 """Refusals that every frame would meet: reported, not papered over."""
 _PREPARE_RUNS = 3
+_KEPT_PLANS = 64
 
 
 @dataclass(slots=True)
@@ -113,7 +115,9 @@ class Session:
         self._notify = notify
         self._on_progress = on_progress
         self._resources = ExitStack()
-        self._selected: dict[bool, Selected] = {}
+        self._selected: OrderedDict[tuple[bool, tuple[tuple[str, int], ...]], Selected] = OrderedDict()
+        self._warmed: set[str] = set()
+        self._has_pinned = False
         self._evidence: Evidence | None = None
         self._connection: Connection | None = None
         self._is_worker_down = False
@@ -173,28 +177,36 @@ class Session:
         return self._evidence
 
     def select(self, given: object) -> Selected:
-        """The plan for inputs like this one; chosen once for pictures and once for tensors, and made ready.
+        """The plan for inputs like this one, made ready.
+
+        One is kept for pictures and one for tensors; where it is chosen by measurements, one for every size of late.
+        A pinned cut stays.
 
         Raises:
             CleftError: there is none, or the worker refuses it.
         """
         sample = to_sample(given, self.bundle)
-        has_source = sample.source is not None
-        if has_source not in self._selected:
-            try:
-                selected = select(self.cuts, self._wish, sample, evidence=lambda: self._evidence_for(sample))
-                if not selected.plan.is_local:
-                    self.client.propose(selected.plan)
-            except (WorkerLost, WorkerUnreachable) as error:
-                if not self._may_fall_back:
-                    raise
-                self._note_down(error)
-                return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
-            if self._is_pinned:
-                self._pin(selected)
-            self._warm(selected, sample)
-            self._selected[has_source] = selected
-        return self._selected[has_source]
+        sizes = self._sizes(sample)
+        key = sample.source is not None, tuple(sorted(sizes.items()))
+        if (known := self._selected.get(key)) is not None:
+            self._selected.move_to_end(key)
+            return known
+        try:
+            selected = select(self.cuts, self._wish, sample, evidence=lambda: self._evidence_for(sample, sizes))
+            if not selected.plan.is_local:
+                self.client.propose(selected.plan)
+        except (WorkerLost, WorkerUnreachable) as error:
+            if not self._may_fall_back:
+                raise
+            self._note_down(error)
+            return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
+        if self._is_pinned:
+            self._pin(selected)
+        self._warm(selected, sample)
+        self._selected[key] = selected
+        if len(self._selected) > _KEPT_PLANS:
+            self._selected.popitem(last=False)
+        return selected
 
     def __call__(self, given: object, *, deadline_s: float | None = None) -> Answer:
         """Answer one input: an array, a mapping of names to arrays, or a picture's bytes or pixels.
@@ -267,12 +279,18 @@ class Session:
             self._resources.callback(self._connection.close)
             self.client.require_model(self.bundle.digest, self.bundle.name)
 
-    def _evidence_for(self, sample: Sample) -> Evidence:
-        """What was measured, with the preparing of this very input."""
+    def _sizes(self, sample: Sample) -> dict[str, int]:
+        """The sizes that a plan for this input is chosen by; none where nothing varies or nothing is chosen."""
+        if not self.bundle.graph.symbols or not self._wish.is_measured:
+            return {}
+        return sizes_of(self._runner.tensors_of(sample), self.bundle.graph)
+
+    def _evidence_for(self, sample: Sample, sizes: Mapping[str, int]) -> Evidence:
+        """What was measured, at the sizes and with the preparing of this very input."""
         times_s = [0.0]
         if sample.source is not None:
             times_s = [self._runner.preprocess(sample.source)[1] for _ in range(_PREPARE_RUNS)]
-        return self.evidence().with_input(sample, statistics.median(times_s))
+        return self.evidence().at(self.cuts, sizes).with_input(sample, statistics.median(times_s))
 
     def _worker_arguments(self) -> list[str]:
         arguments = ["--threads", str(self._threads), "--device", self._device]
@@ -352,12 +370,20 @@ class Session:
 
     def _warm(self, selected: Selected, sample: Sample) -> None:
         first = selected.plan.stages[0]
+        if selected.plan.plan_id in self._warmed:
+            return
+        self._warmed.add(selected.plan.plan_id)
         if first.place == "edge" and SOURCE not in first.segment.inputs:
             # The first run of anything is slower. Where this very input fails, answering it will tell.
             with contextlib.suppress(InputError, SegmentError):
                 self._runner.compute(first.segment, self._runner.tensors_of(sample))
 
     def _pin(self, selected: Selected) -> None:
+        if self._has_pinned:
+            return
+        self._has_pinned = True
+        codec = AUTO if self._wish.is_measured and self._wish.codec is None else self._wish.codec
+        self._wish = replace(self._wish, cut=selected.cut.name, codec=codec)
         kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]
         held_bytes = self._runner.pin(kept)
         self._notify(f"plan pinned: this device holds {size(held_bytes)} of weights, and gives up finishing alone")

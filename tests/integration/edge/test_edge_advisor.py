@@ -9,14 +9,14 @@ import pytest
 from edge_support import inputs_of
 
 from edge.advisor import Advisor, Evidence, Selected, Wish, select
-from edge.sample import to_sample
+from edge.sample import sizes_of, to_sample
 from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
 from partitioner.cost import LOSSLESS
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.link import PRESETS, Link
 from partitioner.profile import Profile
-from partitioner.runtimes import Engine
+from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
 
@@ -158,3 +158,36 @@ def test_predictions_follow_the_size_of_each_picture(digits: Bundle, profile: Pr
     small, large = (to_sample(np.zeros((side, side, 1), np.uint8), digits) for side in (8, 80))
     difference_s = selected.predicted_s(large) - selected.predicted_s(small)
     assert difference_s == pytest.approx((6400 - 64) / PRESETS["3g"].up_bytes_per_s)
+
+
+def test_the_length_of_a_text_decides_where_it_is_worked_on(wording: Bundle) -> None:
+    profile = Advisor(wording, open_engine(wording, threads=1), slowdown=1.0, budget_s=0.5).edge_profile()
+    cuts = Cuts(wording.graph, wording.digest)
+    evidence = Evidence(edge=profile.slowed(1000), cloud=profile, link=FAST)
+
+    def local_s(length: int) -> float:
+        table = evidence.at(cuts, sizes_of(words(length), wording.graph)).table(codecs=LOSSLESS)
+        priced = zip(table.candidates, table.price(FAST), strict=True)
+        return next(float(seconds) for candidate, seconds in priced if candidate.is_local)
+
+    def words(length: int) -> dict[str, Array]:
+        return {"ids": np.ones((1, length), np.int64), "is_padding": np.zeros((1, length), bool)}
+
+    assert local_s(2) < local_s(7) < local_s(64)
+    rtt_s = (local_s(2) * local_s(64)) ** 0.5
+    found = replace(evidence, link=replace(FAST, rtt_s=rtt_s))
+
+    def chosen(length: int) -> Selected:
+        sample = to_sample(words(length), wording)
+        sizes = sizes_of(words(length), wording.graph)
+        return select(cuts, Wish(), sample, evidence=lambda: found.at(cuts, sizes))
+
+    assert chosen(2).plan.is_local
+    assert not chosen(64).plan.is_local
+
+
+def test_sizes_outside_of_what_was_captured_are_taken_as_the_nearest(wording: Bundle) -> None:
+    for length, size in ((1, 2), (9, 9), (1000, 64)):
+        tensors: dict[str, Array] = {"ids": np.ones((1, length), np.int64), "is_padding": np.zeros((1, length), bool)}
+        assert set(sizes_of(tensors, wording.graph).values()) == {size}
+    assert sizes_of({"ids": np.ones(3)}, wording.graph) == wording.graph.example_binding

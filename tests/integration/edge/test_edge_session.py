@@ -8,6 +8,7 @@ import pytest
 from edge_support import inputs_of
 
 import edge
+from edge.advisor import Selected
 from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
 from edge.errors import WorkerRefused
@@ -112,6 +113,34 @@ def test_a_plan_that_is_chosen_is_predicted_and_run(worker: EmbeddedWorker, digi
         assert selected.predicted.candidate.cut_id == session(given).cut_id
         assert session.evidence().edge.slowdown == 30
         assert session.evidence().cloud.slowdown == 1
+
+
+def test_each_length_is_predicted_and_planned_for_itself(
+    worker: EmbeddedWorker, wording: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.session._KEPT_PLANS", 2)
+    with edge.Session(wording, cloud=worker.target, slowdown=100, profile_budget_s=0.5) as session:
+
+        def select(length: int) -> Selected:
+            return session.select({"ids": np.ones((1, length), np.int64), "is_padding": np.zeros((1, length), bool)})
+
+        short, long = select(2), select(64)
+        assert short.predicted is not None
+        assert long.predicted is not None
+        assert short.predicted.predicted_s < long.predicted.predicted_s
+        assert select(2) is short
+        assert select(3) is not long
+        assert select(64) is not long
+        assert select(64).predicted == long.predicted
+
+
+def test_a_pinned_cut_stays_whatever_comes(worker: EmbeddedWorker, wording: Bundle) -> None:
+    with edge.Session(wording, cloud=worker.target, slowdown=100, profile_budget_s=0.5, pin_plan=True) as session:
+        found = set()
+        for length in (2, 7, 64, 2):
+            given = {"ids": np.ones((1, length), np.int64), "is_padding": np.zeros((1, length), bool)}
+            found.add(session(given).cut)
+        assert len(found) == 1
 
 
 def test_an_emulated_slower_device_takes_longer_in_its_own_steps_only(worker: EmbeddedWorker, digits: Bundle) -> None:

@@ -1,0 +1,122 @@
+"""A profile for sizes that it was not measured at, such as another length of text.
+
+What the graph knows exactly is exact: bytes, work and memory of every cut. Times are inferred: a side of a cut takes
+longer as its floating-point operations grow, coding as the bytes before it do. Work without operations (a table
+look-up) keeps its time, and so do the fixed costs of a call, so far from the measured sizes this is an estimate; it is
+marked as calibrated. Weights, and what is said of the original input of a picture, stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from partitioner.dims import shape_of
+from partitioner.errors import ProfileError
+from partitioner.graph import Layer, Value
+from partitioner.plan import SOURCE
+from partitioner.profile import CodecCost, CutProfile, LayerProfile, Profile, SourceProfile, TensorSpec, Timing
+from partitioner.segments import Cut, Cuts
+
+
+def rescaled(profile: Profile, old: Cuts, new: Cuts) -> Profile:
+    """The profile at the sizes of ``new``; itself where those are its own.
+
+    Args:
+        profile: of the model that both describe.
+        old: the cuts that are run; the profile lists these.
+        new: the same model under the binding wanted.
+
+    Raises:
+        ProfileError: the profile lists other cuts, or is of another model.
+        BundleError: a size has no value under the binding.
+    """
+    if dict(profile.binding) == new.binding:
+        return profile
+    cuts = {cut.id: cut for cut in old.candidates}
+    by_id = {layer.id: layer for layer in new.graph.layers}
+    is_known = all(cut.id in cuts for cut in profile.cuts) and all(layer.id in by_id for layer in profile.layers)
+    if not is_known or profile.model_digest != new.model_digest:
+        raise ProfileError(f"the profile of {profile.model_name} is not of these cuts: make a new one")
+    layers = tuple(_layer(each, by_id[each.id], new) for each in profile.layers)
+    flops = sum(each.flops for each in profile.layers), sum(each.flops for each in layers)
+    return replace(
+        profile,
+        binding=dict(new.binding),
+        layers=layers,
+        cuts=tuple(_cut(each, cuts[each.id], new) for each in profile.cuts),
+        whole=_stretched(profile.whole, _ratio(*flops)),
+        source=_source(profile.source, new),
+    )
+
+
+def _cut(before: CutProfile, cut: Cut, new: Cuts) -> CutProfile:
+    cost = new.cost(cut)
+    up_bytes = sum(spec.nbytes for spec in before.crossing)
+    down_bytes = sum(spec.nbytes for spec in before.reply)
+    return replace(
+        before,
+        crossing=_specs(cut.crossing, new),
+        reply=_specs(new.reply(cut), new),
+        edge_flops=cost.edge_flops,
+        cloud_flops=cost.cloud_flops,
+        edge_peak_bytes=cost.edge_peak_bytes,
+        cloud_peak_bytes=cost.cloud_peak_bytes,
+        prefix=_stretched(before.prefix, _ratio(before.edge_flops, cost.edge_flops)),
+        suffix=_stretched(before.suffix, _ratio(before.cloud_flops, cost.cloud_flops)),
+        codecs=tuple(
+            each if each.codec.startswith(SOURCE) else _coded(each, up_bytes, cost.up_bytes) for each in before.codecs
+        ),
+        reply_cost=_coded(before.reply_cost, down_bytes, cost.down_bytes),
+    )
+
+
+def _layer(before: LayerProfile, layer: Layer, new: Cuts) -> LayerProfile:
+    flops = new.graph.flops_of(layer, new.binding)
+    made = [new.graph.values[name] for name in layer.nodes if name in new.graph.values]
+    return replace(
+        before,
+        forward=_stretched(before.forward, _ratio(before.flops, flops)),
+        flops=flops,
+        output_bytes=made[-1].nbytes(new.binding) if made else 0,
+    )
+
+
+def _source(before: SourceProfile, new: Cuts) -> SourceProfile:
+    """Input tensors grow with their sizes; a picture is what it is."""
+    if before.kind != "tensor":
+        return before
+    return replace(before, nbytes=sum(each.value.nbytes(new.binding) for each in new.graph.inputs))
+
+
+def _stretched(timing: Timing, ratio: float) -> Timing:
+    return replace(timing.slowed(ratio), how="calibrated", samples=0)
+
+
+def _ratio(before: int, after: int) -> float:
+    """How much more there is to do; 1 where there was, or is, nothing that is counted."""
+    return after / before if before and after else 1.0
+
+
+def _coded(cost: CodecCost, before_bytes: int, after_bytes: int) -> CodecCost:
+    """The cost of a codec for a set of tensors of another size."""
+    ratio = _ratio(before_bytes, after_bytes)
+    return replace(cost.slowed(ratio), up_bytes=_grown(cost.up_bytes, before_bytes, after_bytes))
+
+
+def _grown(nbytes: int, before_bytes: int, after_bytes: int) -> int:
+    """Encoded bytes in proportion, rounded to the nearest: exact where nothing is packed."""
+    if before_bytes == 0:
+        return after_bytes
+    return (2 * nbytes * after_bytes + before_bytes) // (2 * before_bytes)
+
+
+def _specs(values: tuple[Value, ...], new: Cuts) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=value.dtype,
+            shape=shape_of(value.shape, new.binding),
+            nbytes=value.nbytes(new.binding),
+        )
+        for value in values
+    )
