@@ -125,12 +125,6 @@ class Worker:
             self._note()
             return WorkerLoad(queued_jobs=len(self._jobs), busy_ratio=min(1.0, max(0.0, self._busy_ratio)))
 
-    @property
-    def expected_wait_s(self) -> float:
-        """How long a job would wait, as far as recent jobs tell."""
-        with self._changed:
-            return self._expected_wait_s()
-
     async def run(
         self, work: Callable[[Ticket], _T], *, deadline_s: float | None = None, is_urgent: bool = False
     ) -> _T:

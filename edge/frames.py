@@ -120,11 +120,6 @@ class Frame:
         self._header: pb.Result | None = None
         self._assembler: Assembler | None = None
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the answer or an error is there."""
-        return self._done.is_set()
-
     def result(self) -> Reply:
         """Wait for the answer and decode it on this thread.
 

@@ -29,7 +29,6 @@ class Outbox(Generic[M]):
         self._control: deque[M] = deque()
         self._payloads: dict[int, Cursor] = {}
         self._is_closed = False
-        self.last_sent_s = now()
 
     @property
     def unacked_bytes(self) -> int:
@@ -80,7 +79,6 @@ class Outbox(Generic[M]):
                 if self._is_closed:
                     return
                 message = self._control.popleft() if self._control else self._next_chunk()
-                self.last_sent_s = self._now()
             yield message
 
     def _next_chunk(self) -> M:
