@@ -13,11 +13,11 @@ from cloud.profiling import Profiler
 from cloud.session import Session
 from cloud.site import Site
 from protos import messages as pb
+from protos.documents import pack_document
 from protos.errors import Draining, InternalFailure, InvalidMessage, Overloaded, WireError
 from protos.status import CODE_METADATA, one_line, to_status
 
 _LOG = logging.getLogger(__name__)
-_DOCUMENT_PIECE_BYTES = 64 * 1024
 _RETRY_S = 1.0
 
 _In = TypeVar("_In")
@@ -81,9 +81,8 @@ class Servicer:
                 if isinstance(update, float):
                     yield pb.ProfileUpdate(progress=update)
                     continue
-                document = update.encode()
-                for start in range(0, len(document), _DOCUMENT_PIECE_BYTES):
-                    yield pb.ProfileUpdate(document=document[start : start + _DOCUMENT_PIECE_BYTES])
+                for piece in pack_document(update):
+                    yield pb.ProfileUpdate(document=piece)
         except WireError as error:
             await _abort(context, error)
 

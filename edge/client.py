@@ -28,6 +28,7 @@ from partitioner.runtimes import Array
 from protos import channel, codecs, status
 from protos import messages as pb
 from protos import tensors as packing
+from protos.documents import unpack_document
 from protos.errors import WireError
 
 _PROBE_BYTES = 256 * 1024
@@ -244,22 +245,24 @@ class Client:
         Raises:
             WorkerRefused: it has no such model.
             WorkerLost: the call broke off.
-            BadReply: the document is longer than ``Limits.document_bytes``, or is no text.
+            BadReply: the document is longer than ``Limits.document_bytes``, or cannot be read.
         """
         request = pb.ProfileRequest(model_digest=digest, budget_s=budget_s, binding=dict(binding or {}), fresh=is_fresh)
-        document = bytearray()
+        packed = bytearray()
         try:
             for update in self._stub.profile(request, timeout_s=self._timeouts.profile_s):
+                self._stream.note_life()
                 if update.WhichOneof("body") == "progress" and on_progress is not None:
                     on_progress(min(1.0, max(0.0, update.progress)))
-                document += update.document
-                if len(document) > self._limits.document_bytes:
+                packed += update.document
+                if len(packed) > self._limits.document_bytes:
                     raise BadReply(f"the worker's profile is longer than {self._limits.document_bytes} bytes")
-            return document.decode()
         except WireError as error:
             raise self._refusal(error) from error
-        except UnicodeDecodeError as error:
-            raise BadReply("the worker's profile is no UTF-8 text") from error
+        try:
+            return unpack_document(packed, max_bytes=self._limits.document_bytes)
+        except WireError as error:
+            raise BadReply(f"the worker's profile cannot be read: {error.detail}") from error
 
     def close(self, *, is_abrupt: bool = False) -> None:
         """End the session, in good order unless told otherwise; frames in flight are withdrawn. Safe to call twice."""

@@ -1,8 +1,8 @@
 """One long-lived stream to a worker, and the two threads that keep it.
 
 gRPC drains the outbox on a thread of its own. The *reader* hands on what comes in, so it never computes. The *keeper*
-sends heartbeats and judges silence: a worker is dead when no message of any kind came for the liveness interval,
-never because a frame is slow. When this process itself was held up (suspended, starved) the silence is not held
+sends heartbeats and judges silence: a worker is dead when no message of any kind came for the liveness interval, on
+this call or on another of its connection, never because a frame is slow. When this process itself was held up (suspended, starved) the silence is not held
 against the worker.
 
 The first error ends the stream, and ends it once.
@@ -70,6 +70,10 @@ class Stream:
         self._liveness_s = liveness_s
         self._heard_s = time.monotonic()
         self._keeper.start()
+
+    def note_life(self) -> None:
+        """The worker was heard on another call of the same connection, which may be why nothing comes here."""
+        self._heard_s = time.monotonic()
 
     def put(self, message: pb.ToWorker) -> None:
         """Send a control message.

@@ -28,6 +28,7 @@ from partitioner.segments import Cuts
 from partitioner.zoo import resolve
 from protos import messages as pb
 from protos.channel import WorkerStub, dial
+from protos.documents import unpack_document
 from protos.tensors import join, pack
 
 START_S = 60.0
@@ -124,7 +125,7 @@ def test_the_worker_hands_over_its_own_profile(bundle, tmp_path, monkeypatch):
     with served(str(bundle.path)) as (_, ready), dial(f"127.0.0.1:{ready['port']}") as channel:
         request = pb.ProfileRequest(model_digest=bundle.digest, budget_s=1.0)
         updates = list(WorkerStub(channel).profile(request, timeout_s=START_S))
-        profile = Profile.loads(b"".join(update.document for update in updates))
+        profile = Profile.loads(unpack_document(b"".join(update.document for update in updates), max_bytes=1 << 20))
         assert profile.model_digest == bundle.digest
         assert any(update.HasField("progress") for update in updates)
     assert list(tmp_path.glob("profiles/*.json"))

@@ -76,6 +76,14 @@ def until(fact, what: str = "it") -> None:
         threading.Event().wait(0.005)
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def refusal(session: Talker, frame_id: int) -> FrameFailed:
     with pytest.raises(FrameFailed) as caught:
         session.answer(frame_id)
@@ -692,6 +700,13 @@ def test_garbage_on_the_port_harms_nobody(worker, caplog):
             sock.sendall(start)
     good_frame(worker.target)
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_listened_on(host):
+    with live_worker(test_config(host=host)) as worker:
+        good_frame(f"[::1]:{worker.port}")
 
 
 def test_a_port_in_use_is_refused_in_one_line(worker):

@@ -20,6 +20,7 @@ from protos import messages as pb
 from protos import tensors as packing
 from protos.channel import SERVER_OPTIONS, SERVICE
 from protos.chunks import Assembler
+from protos.documents import pack_document
 
 DIGEST = "ab" * 32
 END = object()
@@ -38,7 +39,7 @@ class FakeWorker:
     heartbeat_s: float = 0.0
     max_frame_bytes: int = 64 << 20
     welcome: bool = True
-    document: bytes = b"{}"
+    profile_pieces: Callable[[], Iterator[bytes]] = field(default=lambda: pack_document("{}"))
     seen: list[str] = field(default_factory=list)
     heard: threading.Condition = field(default_factory=threading.Condition)
     target: str = ""
@@ -167,8 +168,8 @@ class FakeWorker:
         if request.model_digest != DIGEST:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
         yield pb.ProfileUpdate(progress=0.5)
-        yield pb.ProfileUpdate(document=self.document[:1])
-        yield pb.ProfileUpdate(document=self.document[1:])
+        for piece in self.profile_pieces():
+            yield pb.ProfileUpdate(document=piece)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from partitioner.errors import UsageError
 from partitioner.plan import Plan
 from partitioner.runtimes import Array
 from protos import messages as pb
+from protos.documents import pack_document
 
 Start = Callable[..., "FakeWorker"]  # noqa: F821 - the class of conftest.py
 
@@ -233,7 +234,7 @@ def test_closing_withdraws_what_is_in_flight(fake_worker: Start, plan: Plan, one
 def test_status_profile_and_link_are_told(fake_worker: Start) -> None:
     document = '{"schema": "cleft.profile/1", "name": "é"}'
     progress: list[float] = []
-    with Client.dial(fake_worker(document=document.encode()).target) as client:
+    with Client.dial(fake_worker(profile_pieces=lambda: pack_document(document)).target) as client:
         assert client.info is not None
         assert client.info.models[0].name == "fake"
         assert client.status().frames_answered == 7
@@ -245,6 +246,33 @@ def test_status_profile_and_link_are_told(fake_worker: Start) -> None:
     assert 0 < link.rtt_s < 0.1
     assert link.up_bytes_per_s > 1e6
     assert link.down_bytes_per_s > 1e6
+
+
+def test_a_profile_that_comes_slowly_keeps_the_session_it_starves(fake_worker: Start, quick: Timeouts) -> None:
+    starved, moment = threading.Event(), threading.Event()
+    packed = b"".join(pack_document("a profile"))
+
+    def pieces() -> Iterator[bytes]:
+        starved.set()
+        for byte in packed:
+            moment.wait(0.1)
+            yield bytes([byte])
+
+    worker = fake_worker(
+        on_message=lambda _worker, _message, _send: starved.is_set(), liveness_s=0.6, profile_pieces=pieces
+    )
+    with Client.dial(worker.target, timeouts=quick) as client:
+        assert client.fetch_profile("ab" * 32) == "a profile"
+        assert client.failure is None
+
+
+def test_a_profile_longer_than_its_limit_is_refused(fake_worker: Start) -> None:
+    worker = fake_worker(profile_pieces=lambda: pack_document(" " * 100_000))
+    with (
+        Client.dial(worker.target, limits=Limits(document_bytes=1000)) as client,
+        pytest.raises(BadReply, match="longer than 1000 bytes"),
+    ):
+        client.fetch_profile("ab" * 32)
 
 
 def test_a_closed_port_is_reported_at_once(quick: Timeouts) -> None:
