@@ -47,6 +47,12 @@ class Config:
         return is_loopback(self.host)
 
 
+def address(host: str, port: int) -> str:
+    """``host:port``, an IPv6 host in brackets whether it came in them or not."""
+    bare = host.removeprefix("[").removesuffix("]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine alone."""
     try:

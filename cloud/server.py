@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from cloud.config import Config
+from cloud.config import Config, address
 from cloud.errors import ListenError, NoModelError
 from cloud.profiling import Measure, Profiler, measure_bundle
 from cloud.servicer import Servicer
@@ -89,11 +89,11 @@ class Server:
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((worker_handlers(self._servicer),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        port = 0
+        port, listens_on = 0, address(config.host, config.port)
         with contextlib.suppress(RuntimeError):
-            port = self._server.add_insecure_port(f"{config.host}:{config.port}")
+            port = self._server.add_insecure_port(listens_on)
         if not port:
-            raise ListenError(f"cannot listen on {config.host}:{config.port}: it is in use, or not an address of ours")
+            raise ListenError(f"cannot listen on {listens_on}: it is in use, or not an address of ours")
         await self._server.start()
         serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
         for model in store.models:

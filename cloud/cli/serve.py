@@ -160,13 +160,14 @@ async def _watch(parent: int, stop: asyncio.Event) -> None:
 
 
 def _announce(host: str, port: int, bundles: Sequence[ServedBundle], *, as_json: bool) -> None:
+    from cloud.config import address
     from partitioner.cli.output import print_json
 
     if as_json:
         models = [{"digest": bundle.digest, "name": bundle.name} for bundle in bundles]
         print_json({"schema": "cleft.serve/1", "host": host, "port": port, "models": models}, indent=None)
     else:
-        print(f"cleft-cloud: listening on {host}:{port}")
+        print(f"cleft-cloud: listening on {address(host, port)}")
     sys.stdout.flush()
 
 

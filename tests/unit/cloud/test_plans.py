@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from loopback import DIGEST, plan_for, plan_message
 
-from cloud.config import Config, is_loopback
+from cloud.config import Config, address, is_loopback
 from cloud.plans import read_plan
 from partitioner.plan import Plan, Segment, Stage
 from protos import messages as pb
@@ -87,3 +87,17 @@ def test_this_machine_is_this_machine(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", ""])
 def test_others_are_not_this_machine(host):
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("127.0.0.1", "127.0.0.1:7"),
+        ("localhost", "localhost:7"),
+        ("::1", "[::1]:7"),
+        ("[::1]", "[::1]:7"),
+        ("::", "[::]:7"),
+    ],
+)
+def test_an_address_is_written_as_it_is_dialled(host, written):
+    assert address(host, 7) == written
