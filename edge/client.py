@@ -186,7 +186,7 @@ class Client:
         return self.submit(plan_id, stage, tensors, chosen, deadline_s=deadline_s).result()
 
     def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], linkmeter.Echo | None]:
-        """Send one probe; the result waits for its echo."""
+        """Send one probe; the result waits for its echo, and raises ``BadReply`` for one of another length."""
         probe_id = next(self._ids)
         waiting = self._in_flight.probe(probe_id)
         message = pb.Probe(probe_id=probe_id, data=bytes(up_bytes), reply_bytes=reply_bytes)
@@ -197,9 +197,10 @@ class Client:
         def wait(timeout_s: float) -> linkmeter.Echo | None:
             if not waiting.wait(timeout_s):
                 return None
-            return linkmeter.Echo(
-                sent_s=sent_s, arrived_s=waiting.done_s, up_bytes=up_bytes, down_bytes=int(waiting.value)
-            )
+            down_bytes = int(waiting.value)
+            if down_bytes != reply_bytes:
+                raise BadReply(f"the worker at {self.target} echoed {down_bytes} bytes where {reply_bytes} were asked")
+            return linkmeter.Echo(sent_s=sent_s, arrived_s=waiting.done_s, up_bytes=up_bytes, down_bytes=down_bytes)
 
         return wait
 
@@ -208,6 +209,7 @@ class Client:
 
         Raises:
             WorkerLost: the session ended, or echoes stayed away.
+            BadReply: the echoes are not what was asked.
         """
         try:
             return linkmeter.measure(

@@ -275,6 +275,20 @@ def test_a_profile_longer_than_its_limit_is_refused(fake_worker: Start) -> None:
         client.fetch_profile("ab" * 32)
 
 
+@pytest.mark.parametrize("more_bytes", [-1_000_000, -1, 1])
+def test_echoes_of_another_length_than_asked_measure_nothing(fake_worker: Start, more_bytes: int) -> None:
+    def echo(_worker: object, message: pb.ToWorker, send: Callable[[pb.ToEdge], None]) -> bool:
+        if not message.HasField("probe") or not message.probe.reply_bytes:
+            return False
+        data = bytes(max(0, message.probe.reply_bytes + more_bytes))
+        send(pb.ToEdge(probe=pb.Probe(probe_id=message.probe.probe_id, data=data)))
+        return True
+
+    worker = fake_worker(on_message=echo)
+    with Client.dial(worker.target) as client, pytest.raises(BadReply, match=worker.target):
+        client.measure_link(budget_s=0.2)
+
+
 def test_a_closed_port_is_reported_at_once(quick: Timeouts) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
