@@ -1,8 +1,8 @@
 """Which plan to run: measured on this device, on the worker and on the link, priced by ``partitioner.cost``.
 
-The device's profile is measured on first use and kept in the cache, by model, runtime, threads, versions and sizes; a
-worker on the same machine with the same runtime finds it there too. The worker's comes by RPC, the link is measured
-each time. An emulated slowdown multiplies the device's profile and is never kept.
+The device's profile is measured on first use, or when asked to, and kept in the cache, by model, runtime, threads,
+versions and sizes; a worker on the same machine with the same runtime finds it there too. The worker's comes by RPC,
+the link is measured each time. An emulated slowdown multiplies the device's profile and is never kept.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
 from partitioner.rescale import rescaled
 from partitioner.runtimes import Engine
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
+from partitioner.units import digits
 from protos.codecs import CODECS
 
 AUTO = "auto"
@@ -76,6 +77,18 @@ class Evidence:
         return CandidateTable.from_profiles(
             self.edge, self.cloud, codecs=codecs, max_error=max_error, source_bytes=source_bytes
         )
+
+    @property
+    def warning(self) -> str:
+        """What people should know before they rely on a prediction; mostly nothing."""
+        profiles = {"this device": self.edge, "the worker": self.cloud}
+        noisy = [
+            f"{name}'s ({digits(profile.noise_ratio * 100)} %)" for name, profile in profiles.items() if profile.noisy
+        ]
+        if not noisy:
+            return ""
+        spread = " and ".join(noisy)
+        return f"predictions may be off: whole runs varied much when {spread} profile was made; --fresh measures again"
 
     def at(self, cuts: Cuts, sizes: Binding) -> Evidence:
         """The same for other sizes of the model's tensors, as far as ``rescale`` can tell.
@@ -168,12 +181,14 @@ class Advisor:
         *,
         slowdown: float,
         budget_s: float,
+        is_fresh: bool = False,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
         self._bundle = bundle
         self._engine = engine
         self._slowdown = slowdown
         self._budget_s = budget_s
+        self._is_fresh = is_fresh
         self._on_progress = on_progress
 
     def gather(self, client: Client) -> Evidence:
@@ -187,20 +202,21 @@ class Advisor:
         return Evidence(edge=edge, cloud=cloud, link=client.measure_link())
 
     def edge_profile(self) -> Profile:
-        """The device's own profile, measured on first use."""
+        """The device's own profile, measured on first use, or again where it is to be fresh."""
         digest = self._bundle.digest
         path = cache.kept_path(digest, self._engine.info, self._bundle.graph.example_binding)
-        profile = cache.recall(path, digest)
+        profile = None if self._is_fresh else cache.recall(path, digest)
         if profile is None:
             profile = self._measure()
             cache.keep(path, profile.dumps())
         return profile if self._slowdown == 1.0 else profile.slowed(self._slowdown)
 
     def cloud_profile(self, client: Client) -> Profile:
-        """The worker's profile, measured there on first use."""
+        """The worker's profile, measured there on first use, or again where it is to be fresh."""
         text = client.fetch_profile(
             self._bundle.digest,
             budget_s=self._budget_s,
+            is_fresh=self._is_fresh,
             on_progress=lambda share: self._on_progress("profiling the worker", share),
         )
         profile = Profile.loads(text)

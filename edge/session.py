@@ -75,6 +75,8 @@ class Session:
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
         fallback: finish on the device what the worker does not.
+        profile_budget_s: for measuring each side, where that is still to be done.
+        fresh_profiles: measure both sides again, although there are profiles.
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
         notify: takes lines for people.
         on_progress: takes what is being measured, and how far it is.
@@ -97,6 +99,7 @@ class Session:
         fallback: bool = True,
         pin_plan: bool = False,
         profile_budget_s: float = 20.0,
+        fresh_profiles: bool = False,
         timeouts: Timeouts = TIMEOUTS,
         notify: Callable[[str], None] = lambda line: None,
         on_progress: OnProgress = lambda what, share: None,
@@ -111,6 +114,7 @@ class Session:
         self._is_pinned = pin_plan
         self._may_fall_back = fallback and not pin_plan
         self._profile_budget_s = profile_budget_s
+        self._fresh_profiles = fresh_profiles
         self._timeouts = timeouts
         self._notify = notify
         self._on_progress = on_progress
@@ -271,6 +275,7 @@ class Session:
             engine,
             slowdown=self._clock.slowdown,
             budget_s=self._profile_budget_s,
+            is_fresh=self._fresh_profiles,
             on_progress=self._on_progress,
         )
         target = embedded.wait_ready() if embedded is not None else self._cloud
@@ -290,6 +295,8 @@ class Session:
         times_s = [0.0]
         if sample.source is not None:
             times_s = [self._runner.preprocess(sample.source)[1] for _ in range(_PREPARE_RUNS)]
+        if self._evidence is None and (warning := self.evidence().warning):
+            self._notify(warning)
         return self.evidence().at(self.cuts, sizes).with_input(sample, statistics.median(times_s))
 
     def _worker_arguments(self) -> list[str]:

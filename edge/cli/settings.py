@@ -38,7 +38,14 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-ops", action="append", default=[], metavar="NAMESPACE", help="an operator namespace beside aten"
     )
     parser.add_argument(
-        "--budget", type=duration_s, default=20.0, metavar="TIME", help="time to profile each side (default: 20s)"
+        "--budget",
+        type=duration_s,
+        default=20.0,
+        metavar="TIME",
+        help="time to profile each side, where no profile of it is kept (default: 20s)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="profile both sides again within --budget, although profiles are kept"
     )
 
 
@@ -63,6 +70,7 @@ def session_of(
         fallback=not getattr(args, "no_fallback", False),
         pin_plan=getattr(args, "pin_plan", False),
         profile_budget_s=args.budget,
+        fresh_profiles=args.fresh,
         notify=lambda line: print(f"cleft-edge: {line}", file=sys.stderr),
         on_progress=on_progress,
     )

@@ -26,8 +26,12 @@ class FakeClient:
 
     def __init__(self, text: str, link: Link) -> None:
         self.text, self.link = text, link
+        self.asked_afresh: list[bool] = []
 
-    def fetch_profile(self, digest: str, *, budget_s: float, on_progress: Callable[[float], None]) -> str:
+    def fetch_profile(
+        self, digest: str, *, budget_s: float, is_fresh: bool, on_progress: Callable[[float], None]
+    ) -> str:
+        self.asked_afresh.append(is_fresh)
         on_progress(1.0)
         return self.text
 
@@ -67,6 +71,32 @@ def test_the_device_is_measured_once_and_the_profile_kept(
     monkeypatch.setattr(measure, "measure_steps", lambda *_args, **_more: pytest.fail("measured again"))
     assert advisor().edge_profile() == first
     assert [path.suffix for path in cache.iterdir()] == [".json"]
+
+
+def test_fresh_profiles_are_measured_on_both_sides_and_kept(
+    advisor: Callable[..., Advisor], profile: Profile, cache: Path
+) -> None:
+    client = FakeClient(profile.dumps(), PRESETS["4g"])
+    advisor().gather(client)  # type: ignore[arg-type]
+    (path,) = cache.iterdir()
+    path.write_text(replace(profile, created="long ago").dumps())
+    assert advisor().gather(client).edge.created == "long ago"  # type: ignore[arg-type]
+    found = advisor(is_fresh=True).gather(client)  # type: ignore[arg-type]
+    assert found.edge.created != "long ago"
+    assert Profile.loads(path.read_text()) == found.edge
+    assert client.asked_afresh == [False, False, True]
+
+
+def test_a_noisy_profile_is_warned_of_by_the_side_it_is_of(profile: Profile) -> None:
+    calm, noisy = replace(profile, noisy=False), replace(profile, noisy=True, noise_ratio=0.5)
+
+    def warning(edge: Profile, cloud: Profile) -> str:
+        return Evidence(edge=edge, cloud=cloud, link=PRESETS["4g"]).warning
+
+    assert warning(calm, calm) == ""
+    assert "this device's (50.0 %)" in warning(noisy, calm)
+    assert "worker" not in warning(noisy, calm)
+    assert "the worker's (50.0 %)" in warning(calm, noisy)
 
 
 def test_a_slowdown_multiplies_what_was_measured_and_is_not_kept(advisor: Callable[..., Advisor]) -> None:

@@ -115,6 +115,19 @@ def test_a_plan_that_is_chosen_is_predicted_and_run(worker: EmbeddedWorker, digi
         assert session.evidence().cloud.slowdown == 1
 
 
+def test_a_choice_by_a_noisy_profile_is_warned_of_once(
+    worker: EmbeddedWorker, digits: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("partitioner.measure.NOISY_RATIO", -1.0)
+    said: list[str] = []
+    options = {"cloud": worker.target, "profile_budget_s": 0.3, "fresh_profiles": True}
+    with edge.Session(digits, **options, notify=said.append) as session:
+        for given in (inputs_of(digits), np.zeros((8, 8, 1), np.uint8)):
+            session(given)
+    assert len(said) == 1
+    assert "--fresh" in said[0]
+
+
 def test_each_length_is_predicted_and_planned_for_itself(
     worker: EmbeddedWorker, wording: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
