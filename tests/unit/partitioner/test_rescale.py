@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_bytes_work_and_memory_are_those_of_the_graph(text: Bundle, profile: Pro
 
 
 def test_times_and_bytes_grow_with_the_sizes(text: Bundle, profile: Profile) -> None:
-    for short, long in zip(LENGTHS, LENGTHS[1:], strict=False):
+    for short, long in pairwise(LENGTHS):
         before, after = at(text, profile, short), at(text, profile, long)
         assert before.whole.median_s < after.whole.median_s
         for small, large in zip(before.cuts, after.cuts, strict=True):
