@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from edge.answer import Answer, top_labels
+from edge.cli.plain import plain
 from edge.clock import DeviceClock
 from partitioner.bundle import Bundle
 from partitioner.cli.output import print_json
@@ -94,7 +93,7 @@ class Report:
         if extra.max_rel_diff is not None:
             record["max_rel_diff"] = extra.max_rel_diff
         if extra.post is not None:
-            record["post"] = _plain(extra.post)
+            record["post"] = plain(extra.post)
         return record
 
     def _lines(self, name: str, answer: Answer, extra: Extra, top: list[tuple[str, float]] | None) -> list[str]:
@@ -127,12 +126,3 @@ def _shape(array: Array) -> dict[str, object]:
 
 def _dims(array: Array) -> str:
     return "x".join(map(str, array.shape)) or "scalar"
-
-
-def _plain(value: object) -> object:
-    """The value where JSON can hold it, else its text."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else str(value)
-    return value

@@ -146,6 +146,7 @@ def test_the_users_own_last_step_runs_here(
 ) -> None:
     (tmp_path / "my_post.py").write_text(
         "def best(outputs):\n    return {'best': int(next(iter(outputs.values())).argmax())}\n"
+        "def every(outputs):\n    return [(name, array[0], array.max()) for name, array in outputs.items()]\n"
         "def broken(outputs):\n    raise ValueError('no')\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -155,6 +156,9 @@ def test_the_users_own_last_step_runs_here(
     assert code == 0
     assert set(records(out)[0]["post"]) == {"best"}  # type: ignore[call-overload]
     assert sys.path[-1] == str(tmp_path)
+    code, out, _ = cleft_edge(*common, "--post", "my_post:every")
+    ((_, scores, best),) = records(out)[0]["post"]  # type: ignore[misc, attr-defined]
+    assert best == max(scores)
     code, out, err = cleft_edge(*common, "--post", "my_post:broken")
     assert code == 1
     assert "ValueError: no" in err
