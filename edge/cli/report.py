@@ -30,11 +30,12 @@ _STEPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
-    """What was asked for beside the answer."""
+    """What is told beside the answer. ``weight_bytes_held``: by this device, after it."""
 
     max_rel_diff: float | None = None
     post: object = None
     predicted_s: float | None = None
+    weight_bytes_held: int
 
 
 class Report:
@@ -82,6 +83,7 @@ class Report:
             "up_bytes": answer.up_bytes,
             "down_bytes": answer.down_bytes,
             "slowdown": answer.slowdown,
+            "weight_bytes_held": extra.weight_bytes_held,
             "outputs": {path: _shape(array) for path, array in answer.outputs.items()},
         }
         if self._clock.note:

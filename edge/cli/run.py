@@ -132,6 +132,7 @@ def _answer(session: Session, sample: Sample, report: Report, *, is_checked: boo
             max_rel_diff=max_rel_diff(answer.outputs, session.whole(sample)) if is_checked else None,
             post=post(answer.outputs) if post is not None else None,
             predicted_s=selected.predicted_s(sample),
+            weight_bytes_held=session.engine.weight_bytes_held,
         )
     except (InputError, SegmentError, EdgeError) as error:
         report.failure(sample.name, error)
