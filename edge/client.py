@@ -154,7 +154,7 @@ class Client:
             deadline_s=deadline_s,
             expires_s=expires_s,
             encode_s=step.seconds,
-            up_bytes=payload_bytes,
+            up_bytes=packing.frame_bytes(headers, payload_bytes),
             clock=self._clock,
             withdraw=self._withdraw,
         )
@@ -288,7 +288,7 @@ class Client:
             codecs=codecs.CODECS,
         )
         self._stream.put(pb.ToWorker(hello=hello))
-        self._stream.start()
+        self._stream.start(self._timeouts.liveness_s)
         if not self._welcome.wait(self._timeouts.dial_s):
             raise diagnose(self.target, silent_s=self._timeouts.dial_s)
         assert self.info is not None

@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 class Timeouts:
     """Seconds to wait for what."""
 
-    dial_s: float = 5.0
+    dial_s: float = 10.0
     """From the first packet to the worker's welcome."""
     liveness_s: float = 3.0
     """Silence after which a worker that names no interval of its own is taken for dead."""
@@ -23,7 +23,7 @@ class Timeouts:
     """For a worker to make a plan ready; it may have to load weights."""
     frame_s: float = 300.0
     """Deadline of a frame whose caller names none."""
-    rpc_s: float = 5.0
+    rpc_s: float = 10.0
     """For a short unary call."""
     profile_s: float = 600.0
     """For a worker to measure itself."""

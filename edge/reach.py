@@ -13,7 +13,7 @@ from partitioner.errors import UsageError
 from protos.errors import WireError
 
 _MAX_PORT = 65535
-_CONNECT_S = 2.0
+_CONNECT_S = 3.0
 
 
 def split_target(target: str) -> tuple[str, int]:
@@ -46,7 +46,7 @@ def diagnose(target: str, *, silent_s: float | None = None) -> WorkerUnreachable
     except OSError as error:
         return WorkerUnreachable(target, reason=os.strerror(error.errno) if error.errno else "the connection failed")
     if silent_s is not None:
-        return NotAWorker(target, reason=f"something listens there, but said nothing within {silent_s:g} s")
+        return WorkerUnreachable(target, reason=f"something listens there, and says nothing within {silent_s:g} s")
     return NotAWorker(target, reason="something listens there, but it does not speak cleft's protocol")
 
 

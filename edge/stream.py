@@ -2,8 +2,8 @@
 
 gRPC drains the outbox on a thread of its own. The *reader* hands on what comes in, so it never computes. The *keeper*
 sends heartbeats and judges silence: a worker is dead when no message of any kind came for the liveness interval, on
-this call or on another of its connection, never because a frame is slow. When this process itself was held up (suspended, starved) the silence is not held
-against the worker.
+this call or on another of its connection, never because a frame is slow. When this process itself was held up
+(suspended, starved) the silence is not held against the worker.
 
 The first error ends the stream, and ends it once.
 """
@@ -51,6 +51,7 @@ class Stream:
         self._failure: EdgeError | None = None
         self._closing = threading.Event()
         self._liveness_s = 0.0
+        self._is_watching = False
         self._heard_s = 0.0
         self._call = open_call(iter(self.outbox))
         self._reader = threading.Thread(target=self._read, name="cleft-reader", daemon=True)
@@ -61,15 +62,17 @@ class Stream:
         """What ended the stream, once it has ended."""
         return self._failure
 
-    def start(self) -> None:
-        """Begin to read."""
+    def start(self, liveness_s: float) -> None:
+        """Begin to read, and to send heartbeats: the worker counts our silence from the first message that it gets."""
+        self._liveness_s = liveness_s
         self._reader.start()
+        self._keeper.start()
 
     def watch(self, liveness_s: float) -> None:
-        """Begin to send heartbeats and to judge silence by this interval."""
-        self._liveness_s = liveness_s
+        """Begin to judge silence, by this interval."""
         self._heard_s = time.monotonic()
-        self._keeper.start()
+        self._liveness_s = liveness_s
+        self._is_watching = True
 
     def note_life(self) -> None:
         """The worker was heard on another call of the same connection, which may be why nothing comes here."""
@@ -121,17 +124,16 @@ class Stream:
             self.end(WorkerLost(self._target, reason=f"internal error: {error}"))
 
     def _keep(self) -> None:
-        tick_s = self._liveness_s / _TICKS_PER_INTERVAL
-        beat_s = self._liveness_s / _BEATS_PER_INTERVAL
         sequence = 0
         last_s = beaten_s = time.monotonic()
-        while not self._closing.wait(tick_s):
+        while not self._closing.wait((liveness_s := self._liveness_s) / _TICKS_PER_INTERVAL):
+            tick_s, beat_s = liveness_s / _TICKS_PER_INTERVAL, liveness_s / _BEATS_PER_INTERVAL
             now_s = time.monotonic()
             if now_s - last_s > beat_s:
                 self._heard_s = now_s
             last_s = now_s
-            if now_s - self._heard_s > self._liveness_s - tick_s:
-                self.end(WorkerLost(self._target, reason=f"nothing heard for {self._liveness_s:g} s"))
+            if self._is_watching and now_s - self._heard_s > liveness_s - tick_s:
+                self.end(WorkerLost(self._target, reason=f"nothing heard for {liveness_s:g} s"))
                 return
             if now_s - beaten_s > beat_s - tick_s:
                 beaten_s, sequence = now_s, sequence + 1

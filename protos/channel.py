@@ -21,6 +21,11 @@ SERVICE = "cleft.v1.Worker"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Bound of one message; payloads travel in far smaller chunks, so this bounds headers."""
 
+CONNECT_S = 60
+"""gRPC's limit on setting up a connection, which it takes from ``min_reconnect_backoff_ms``. It comes after any limit
+of ours, so that silence is never reported as a fault of the protocol; a refused connection fails at once all the
+same."""
+
 Options = tuple[tuple[str, int | str], ...]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -40,7 +45,7 @@ CHANNEL_OPTIONS: Options = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_S * 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 SERVER_OPTIONS: Options = (

@@ -23,8 +23,10 @@ from edge.errors import (
 )
 from partitioner.errors import UsageError
 from partitioner.plan import Plan
+from partitioner.relay import Relay, Shape
 from partitioner.runtimes import Array
 from protos import messages as pb
+from protos import tensors as packing
 from protos.documents import pack_document
 
 Start = Callable[..., "FakeWorker"]  # noqa: F821 - the class of conftest.py
@@ -35,7 +37,8 @@ def test_a_frame_comes_back_computed_and_timed(fake_worker: Start, plan: Plan, o
         assert client.propose(plan) == 0.25
         reply = client.run(plan.plan_id, 1, {"h": ones}, {"h": "none"})
     np.testing.assert_array_equal(reply.tensors["h.out"], ones * 2)
-    assert reply.up_bytes == reply.down_bytes == ones.nbytes
+    headers = [packing.pack({name: ones})[0][0] for name in ("h", "h.out")]
+    assert (reply.up_bytes, reply.down_bytes) == tuple(ones.nbytes + header.ByteSize() for header in headers)
     assert reply.worker.compute_s == 2e-4
     assert reply.queued_frames == 3
     assert reply.wire_s > 0
@@ -327,8 +330,8 @@ def listener(answer: bytes | None) -> Iterator[str]:
                 connection.close()
 
 
-@pytest.mark.parametrize("answer", [None, b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 4096, b"HTTP/1.1 400 Bad\r\n\r\n"])
-def test_something_that_is_no_worker_is_told_from_a_closed_port(answer: bytes | None, quick: Timeouts) -> None:
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 4096, b"HTTP/1.1 400 Bad\r\n\r\n"])
+def test_something_that_is_no_worker_is_told_from_a_closed_port(answer: bytes, quick: Timeouts) -> None:
     with listener(answer) as target:
         start = time.monotonic()
         with pytest.raises(NotAWorker) as caught:
@@ -353,9 +356,31 @@ def test_a_web_server_is_no_worker(quick: Timeouts) -> None:
             thread.join()
 
 
-def test_a_worker_that_never_welcomes_is_no_worker(fake_worker: Start, quick: Timeouts) -> None:
-    with pytest.raises(NotAWorker, match="said nothing within 1 s"):
+def test_a_worker_that_never_welcomes_is_silent(fake_worker: Start, quick: Timeouts) -> None:
+    with pytest.raises(WorkerUnreachable, match="says nothing within 1 s") as caught:
         Client.dial(fake_worker(welcome=False).target, timeouts=quick)
+    assert not isinstance(caught.value, NotAWorker)
+
+
+def test_a_silent_listener_is_waited_for_and_not_taken_for_another_protocol() -> None:
+    patient = Timeouts(dial_s=1.5)
+    with listener(None) as target, pytest.raises(WorkerUnreachable, match=r"says nothing within 1\.5 s") as caught:
+        Client.dial(target, timeouts=patient)
+    assert not isinstance(caught.value, NotAWorker)
+
+
+def test_a_link_that_takes_seconds_to_set_up_a_session_is_no_fault(fake_worker: Start) -> None:
+    host, _, port = fake_worker().target.rpartition(":")
+    shape = Shape(up_bytes_per_s=1e6, down_bytes_per_s=1e6, delay_s=1.1)
+    with Relay((host, int(port)), shape) as relay, Client.dial(relay.address) as client:
+        assert client.info is not None
+
+
+def test_heartbeats_do_not_wait_for_the_welcome(fake_worker: Start, quick: Timeouts) -> None:
+    worker = fake_worker(welcome=False)
+    with pytest.raises(WorkerUnreachable):
+        Client.dial(worker.target, timeouts=quick)
+    assert worker.seen.count("heartbeat") >= 2
 
 
 @pytest.mark.parametrize(
