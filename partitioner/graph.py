@@ -11,13 +11,12 @@ again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from partitioner.dims import Binding, Dim, product, shape_of, symbols_of
+from partitioner.dims import Binding, Dim, evaluate, product, shape_of, symbols_of
 
 DTYPE_BYTES = {
     "bool": 1,
@@ -80,7 +79,10 @@ class Value:
 
     def nbytes(self, binding: Binding) -> int:
         """Size in bytes under a binding of the symbols."""
-        return math.prod(shape_of(self.shape, binding)) * DTYPE_BYTES[self.dtype]
+        count = 1
+        for dim in self.shape:
+            count *= dim if isinstance(dim, int) else evaluate(dim, binding)
+        return count * DTYPE_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,15 @@ class Node:
     module: str = ""
     flops: Dim = 0
     is_random: bool = False
+    _refs: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    def refs(self) -> Iterator[str]:
+    def __post_init__(self) -> None:
+        named = (name for arg in (*self.args, *self.kwargs.values()) for name in refs_in(arg))
+        object.__setattr__(self, "_refs", tuple(named))
+
+    def refs(self) -> tuple[str, ...]:
         """Names this node depends on, with repeats."""
-        yield from refs_in(self.args)
-        for arg in self.kwargs.values():
-            yield from refs_in(arg)
+        return self._refs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

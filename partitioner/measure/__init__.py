@@ -5,9 +5,8 @@ quadratic in the number of cuts, hence a budget:
 
 1. A *timeline* (one run of the whole model, the clock read between layers) gives every cut a first estimate at once.
 2. Cuts are ranked by promise: fewer crossing bytes than any shallower cut first, then an even sample of the rest.
-3. As many as the budget allows are measured in interleaved rounds (head, then tail over what the head made), so that
-drift of a
-   noisy machine falls on all alike; the first round warms up and measures the codecs.
+3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts; then they
+   are timed in turns (head, then tail over what the head made), so that a noisy machine's drift falls on all alike.
 4. The others are *calibrated*: their timeline estimate times the ratio of measured to estimated at their measured
 neighbours.
 
@@ -41,7 +40,7 @@ from partitioner.profile import (
     Timing,
 )
 from partitioner.runtimes import Engine
-from partitioner.segments import Cut, Cuts
+from partitioner.segments import Cut, CutCost, Cuts
 from partitioner.subgraph import weight_bytes
 
 DEFAULT_BUDGET_S = 60.0
@@ -52,8 +51,9 @@ _MIN_ROUNDS = 3
 _MAX_ROUNDS = 9
 _WHOLE_RUNS = 12
 _MIN_WHOLE_RUNS = 3
-_CUTS_SHARE = 0.8
 _WHOLE_SHARE = 0.15
+_WARM_UP_SHARE = 0.25
+"""Of the time that is left for cuts: preparing one and a first run take at least as long as each of three more runs."""
 
 Steps = Generator[float, None, Profile]
 
@@ -68,8 +68,8 @@ def measure_steps(
 ) -> Steps:
     """Measure in steps: yields progress from 0 to 1 between runs, and returns the profile.
 
-    A step is at most a few runs of the model, so that a worker can serve frames between them. The least that is
-    measured (a warm-up, three whole runs, three rounds of one cut) may exceed a very small budget.
+    A step is at most a run of the model and every codec on one cut, so that a worker can serve frames in between. The
+    least that is measured (three whole runs, three rounds of all-cloud and all-local) may exceed a very small budget.
 
     Args:
         binding: sizes of the graph's symbols; default: those the model was packed with.
@@ -107,12 +107,14 @@ class _Measurement:
         self._begun = time.perf_counter()
         self._samples: dict[str, _Samples] = {}
         self._codecs: dict[str, CutCodecs] = {}
+        self._costs: dict[str, CutCost] = {}
 
     def steps(self) -> Steps:
         prepare = self._prepare_times()
         yield self._progress()
         whole_s, ends = yield from self._whole()
-        yield from self._rounds(whole_s[len(whole_s) // 2])
+        yield from self._price()
+        yield from self._rounds()
         return self._profile(timing(whole_s), ends, prepare)
 
     def _prepare_times(self) -> Timing | None:
@@ -134,15 +136,30 @@ class _Measurement:
             yield self._progress()
         return sorted(whole_s), ends
 
-    def _rounds(self, whole_s: float) -> Generator[float, None, None]:
+    def _price(self) -> Generator[float, None, None]:
+        """What the graph says of every cut; on a model of hundreds of layers that takes seconds of the budget too."""
+        for cut in self._cuts.candidates:
+            self._costs[cut.id] = self._cuts.cost(cut)
+            yield self._progress()
+
+    def _rounds(self) -> Generator[float, None, None]:
+        """Take cuts in the order of their promise while time for their rounds is left, then time them in turns."""
         meter = CodecMeter()
-        affordable = int(_CUTS_SHARE * self._budget_s / max(whole_s, 1e-6) / (_MIN_ROUNDS + 2))
-        chosen = promising(self._cuts.candidates, self._binding)[: max(2, affordable)]
-        for number in range(_MAX_ROUNDS + 1):
-            for cut in sorted(chosen, key=lambda each: each.depth):
-                if number > _MIN_ROUNDS and self._elapsed() > self._budget_s * (_CUTS_SHARE + _WHOLE_SHARE):
+        chosen: list[Cut] = []
+        begun_s = self._elapsed()
+        warm_up_s = _WARM_UP_SHARE * (self._budget_s - begun_s)
+        for cut in promising(self._cuts.candidates, self._binding):
+            if len(chosen) >= 2 and self._elapsed() - begun_s > warm_up_s:
+                break
+            self._run_cut(cut, meter)
+            chosen.append(cut)
+            yield self._progress()
+        chosen.sort(key=lambda each: each.depth)
+        for number in range(_MAX_ROUNDS):
+            for cut in chosen:
+                if number >= _MIN_ROUNDS and self._elapsed() > self._budget_s:
                     return
-                self._run_cut(cut, meter if number == 0 else None)
+                self._run_cut(cut, None)
                 yield self._progress()
 
     def _run_cut(self, cut: Cut, meter: CodecMeter | None) -> None:
@@ -233,7 +250,7 @@ class _Measurement:
         )
 
     def _cut_profile(self, cut: Cut, prefix: Timing, suffix: Timing, near: CutCodecs) -> CutProfile:
-        cost = self._cuts.cost(cut)
+        cost = self._costs[cut.id]
         codecs = [each.scaled_to(cost.up_bytes, near.raw_bytes) for each in near.codecs] if cut.crossing else []
         if cut.name == ALL_CLOUD:
             codecs += self._source_codecs()

@@ -20,7 +20,13 @@ from partitioner.profile import Profile, Timing
 from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
 from partitioner.trace import Example, capture, save
+from protos import messages as pb
+from protos.tensors import frame_bytes, join
+from protos.tensors import pack as pack_tensors
 from tests import every_cut
+
+HEADER_BYTES = 100
+"""More than what names and shapes one tensor on the wire."""
 
 
 def chain(layers: int, width: int = 24) -> torch.nn.Module:
@@ -73,7 +79,9 @@ def test_bytes_and_flops_are_those_of_the_graph(small, measured):
     for cut, found in zip(cuts.candidates, measured.cuts, strict=True):
         cost = cuts.cost(cut)
         assert sum(tensor.nbytes for tensor in found.crossing) == cost.up_bytes
-        assert found.reply_cost.up_bytes == cost.down_bytes
+        assert sum(tensor.nbytes for tensor in found.reply) == cost.down_bytes
+        headers_bytes = found.reply_cost.up_bytes - cost.down_bytes
+        assert headers_bytes == 0 if not found.reply else 0 < headers_bytes < 100 * len(found.reply)
         assert found.edge_flops + found.cloud_flops == measured.cuts[-1].edge_flops
 
 
@@ -123,7 +131,8 @@ def test_a_model_of_tensors_offers_no_source_and_an_image_model_does(tmp_path, m
     bundle = pack(tmp_path, chain(1), torch.zeros(1, 3, 32, 32), preprocess=record)
     profile, _ = measure(bundle, budget_s=0.3)
     assert profile.cuts[0].codec("source") is not None
-    assert profile.cuts[0].codec("source").up_bytes == 32 * 32 * 3
+    headers, _, _ = pack_tensors({"source": np.full((32, 32, 3), 0, np.uint8)})
+    assert profile.cuts[0].codec("source").up_bytes == 32 * 32 * 3 + frame_bytes(headers, 0)
     assert (profile.source.kind, profile.source.how) == ("pixels", "assumed")
     pixels = np.zeros((40, 50, 3), np.uint8)
     sample = Sample(name="mine", source=pixels, nbytes_original=pixels.nbytes)
@@ -175,10 +184,19 @@ def test_calibration_undoes_a_constant_bias(truth, bias, data):
         assert each.how == ("measured" if index in chosen else "calibrated")
 
 
+def test_scales_and_headers_count_as_bytes_that_cross():
+    arrays = {"x": np.random.default_rng(0).standard_normal((1, 64, 4, 4)).astype(np.float32)}
+    cost = CodecMeter(["int8"]).measure(arrays, {}).codecs[0]
+    headers, buffers, payload_bytes = pack_tensors(arrays, {"x": "int8"})
+    sent = pb.Run(tensors=headers).SerializeToString() + join(buffers)
+    assert payload_bytes + 64 * 4 < cost.nbytes <= len(sent) <= cost.nbytes + 4
+
+
 def test_codec_costs_scale_to_tensors_that_were_not_measured():
     found = CodecMeter(["none"]).measure({"x": np.ones((64, 64), np.float32)}, {})
     doubled = found.codecs[0].scaled_to(2 * found.raw_bytes, found.raw_bytes)
-    assert doubled.nbytes == 2 * found.codecs[0].nbytes
+    assert found.codecs[0].payload_bytes == 64 * 64 * 4
+    assert doubled.nbytes == found.codecs[0].nbytes + 64 * 64 * 4
     assert doubled.encode_s == pytest.approx(2 * found.codecs[0].encode_s)
 
 
@@ -197,3 +215,17 @@ def test_a_model_whose_integers_must_agree_is_measured_with_its_own_examples(tmp
     bundle = every_cut.pack(Bag().eval(), tmp_path / "bag", args=(torch.arange(9), torch.tensor([0, 4, 6])))
     profile, _ = measure(bundle, budget_s=0.3)
     assert profile.whole.median_s > 0
+
+
+def test_a_deep_model_keeps_its_budget_in_small_steps(tmp_path):
+    """Hundreds of cuts: preparing and pricing them is charged like running them, and no step holds a worker up."""
+    layers = [torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.ReLU()) for _ in range(120)]
+    bundle = every_cut.pack(torch.nn.Sequential(*layers).eval(), tmp_path / "deep", args=(torch.zeros(2, 16),))
+    steps = measure_steps(bundle, open_engine(bundle, device="cpu"), budget_s=1.5)
+    begun = last = time.monotonic()
+    longest_s = 0.0
+    for _ in steps:
+        now = time.monotonic()
+        longest_s, last = max(longest_s, now - last), now
+    assert time.monotonic() - begun < 4.0
+    assert longest_s < 1.0
