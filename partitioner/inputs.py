@@ -9,6 +9,7 @@ is allocated, and pickled objects are refused.
 from __future__ import annotations
 
 import math
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +70,10 @@ def read(
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("it is a directory" if stat.S_ISDIR(status.st_mode) else "it is no regular file")
+        size = status.st_size
         if size > max_bytes:
             raise InputError(f"it has {size:,} bytes, over the limit of {max_bytes:,}")
         match path.suffix.lower():

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from partitioner.errors import UsageError
 
+_LEAST_BYTES_PER_S = 1e-9
+_LEAST = f"{_LEAST_BYTES_PER_S:g} bytes per second or more"
 BYTES_PER_MBIT = 125_000.0
 
 
@@ -35,8 +37,8 @@ class Link:
         faults = [
             f"{what} is {value:g}, not {wanted}"
             for what, value, wanted, is_right in (
-                ("uplink rate", self.up_bytes_per_s, "over 0", self.up_bytes_per_s > 0),
-                ("downlink rate", self.down_bytes_per_s, "over 0", self.down_bytes_per_s > 0),
+                ("uplink rate", self.up_bytes_per_s, _LEAST, self.up_bytes_per_s >= _LEAST_BYTES_PER_S),
+                ("downlink rate", self.down_bytes_per_s, _LEAST, self.down_bytes_per_s >= _LEAST_BYTES_PER_S),
                 ("round trip", self.rtt_s, "0 or more", self.rtt_s >= 0),
                 ("uplink spread", self.up_spread, "0 or more", self.up_spread >= 0),
                 ("downlink spread", self.down_spread, "0 or more", self.down_spread >= 0),

@@ -32,6 +32,7 @@ EXAMPLES = """examples:
 _MAX_PORT = 65535
 _MIB = 1024 * 1024
 _PARENT_POLL_S = 0.5
+_MOST_FRAME_MIB = 65536
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive_int, help="threads of one operator (default: every core)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
-        "--max-frame-mib", type=positive_int, default=256, metavar="N", help="largest frame taken (default: 256)"
+        "--max-frame-mib", type=_frame_mib, default=256, metavar="N", help="largest frame taken (default: 256)"
     )
     parser.add_argument(
         "--max-sessions", type=positive_int, default=256, metavar="N", help="most sessions at a time (default: 256)"
@@ -64,6 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON (schema cleft.serve/1)")
     add_packing_arguments(parser)
+
+
+def _frame_mib(text: str) -> int:
+    """A frame's size that fits a message about it."""
+    size_mib = positive_int(text)
+    if size_mib > _MOST_FRAME_MIB:
+        raise argparse.ArgumentTypeError(f"{text} is over {_MOST_FRAME_MIB} MiB")
+    return size_mib
 
 
 def run(args: argparse.Namespace) -> int:

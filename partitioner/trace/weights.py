@@ -6,8 +6,10 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from partitioner.errors import BundleError
 from partitioner.graph import Weight
 from partitioner.trace.sizes import Sizes
 
@@ -43,9 +45,16 @@ class WeightStore:
 
 
 def save(weights: Mapping[str, object], path: Path) -> None:
-    """Write weights as safetensors. Complex ones are stored as pairs of reals."""
+    """Write weights as safetensors. Complex ones are stored as pairs of reals.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
     tensors = {key: tensor.clone().contiguous() for key, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
-    save_file(tensors, path)
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise BundleError(f"cannot write {path.name}: {error}") from error
 
 
 def _dim_order(tensor: torch.Tensor) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ from partitioner.errors import BundleError, ModelError, UsageError
 DIGITS = "digits"
 _TORCHVISION = "torchvision:"
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_MAX_RECORD_BYTES = 16 * 2**20
 _CAPTURE_VERSION = 1
 """Part of the cache's key; raised when the same model would be captured differently."""
 
@@ -125,7 +126,7 @@ def _cached_path(request: ModelRequest) -> Path:
         except PackageNotFoundError:
             versions[package] = ""
     extras = {
-        name: path.read_text() if path is not None else None
+        name: read_record(path, f"--{name}") if path is not None else None
         for name, path in (("preprocess", request.preprocess), ("labels", request.labels))
     }
     if request.spec == DIGITS:
@@ -134,6 +135,22 @@ def _cached_path(request: ModelRequest) -> Path:
         [request.spec, request.shapes, request.dynamic, versions, extras, _CAPTURE_VERSION], sort_keys=True
     )
     return cache_dir() / "bundles" / f"{slug(request.spec)}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def read_record(path: Path, flag: str) -> str:
+    """Text of a small file that the user named.
+
+    Raises:
+        UsageError: it cannot be read, or is no small regular file of text.
+    """
+    try:
+        if not path.is_file():
+            raise UsageError(f"{flag} {path}: there is no such file")
+        if path.stat().st_size > _MAX_RECORD_BYTES:
+            raise UsageError(f"{flag} {path}: the file is larger than {_MAX_RECORD_BYTES} bytes")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path}: {error}") from error
 
 
 def slug(spec: str) -> str:

@@ -16,7 +16,7 @@ from partitioner.bundle import Bundle, WeightsOrigin, cache_dir
 from partitioner.errors import BundleError, InputError, ModelError, UsageError
 from partitioner.trace import Capture, Example, capture, load_exported, save
 from partitioner.trace.dynamic import DynamicSizes, parse
-from partitioner.zoo import DIGITS, ModelRequest, kind_of, slug
+from partitioner.zoo import DIGITS, ModelRequest, kind_of, read_record, slug
 
 SEED = 0
 
@@ -55,7 +55,10 @@ def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bun
 def pack_into_cache(request: ModelRequest, target: Path | None) -> Bundle:
     """Capture what the request names into the cache: at ``target``, or (None) where the bundle's digest says."""
     directory = cache_dir() / "bundles"
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"the cache {directory} cannot be made ({error.strerror}): set CLEFT_CACHE_DIR") from error
     with tempfile.TemporaryDirectory(prefix=".packing-", dir=directory) as staging:
         packed = pack(request, Path(staging) / "bundle")
         place = target or directory / f"{slug(packed.name)}-{packed.digest[:12]}"
@@ -118,8 +121,8 @@ def _preprocess_record(request: ModelRequest, source: Source, captured: Capture)
     record = source.preprocess
     if request.preprocess is not None:
         try:
-            record = json.loads(request.preprocess.read_text())
-        except (OSError, ValueError) as error:
+            record = json.loads(read_record(request.preprocess, "--preprocess"))
+        except ValueError as error:
             raise UsageError(f"--preprocess {request.preprocess}: {error}") from error
         if not isinstance(record, dict):
             raise UsageError(f"--preprocess {request.preprocess} holds no record")
@@ -139,7 +142,5 @@ def _preprocess_record(request: ModelRequest, source: Source, captured: Capture)
 def _labels(request: ModelRequest, source: Source) -> tuple[str, ...] | None:
     if request.labels is None:
         return source.labels
-    try:
-        return tuple(line.strip() for line in request.labels.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels {request.labels}: {error}") from error
+    lines = read_record(request.labels, "--labels").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from partitioner.subgraph import extract, weight_bytes
 
 _ALIGNMENT_BYTES = 64
 _KEPT_SEGMENTS = 64
+_MOST_THREADS = 256
 
 
 def open_engine(
@@ -35,10 +37,11 @@ def open_engine(
         allow_ops: operator namespaces beyond ``aten``.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: there is no such device, or as many threads make no sense.
     """
-    if threads < 1:
-        raise UsageError(f"--threads {threads}: at least one thread is needed")
+    most = max(_MOST_THREADS, os.cpu_count() or 1)
+    if not 1 <= threads <= most:
+        raise UsageError(f"--threads {threads}: from 1 to {most} can be used on this machine")
     chosen = _device(device)
     torch.set_num_threads(threads)
     return EagerEngine(bundle, chosen, threads, allow_ops)

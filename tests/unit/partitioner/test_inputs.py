@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -283,3 +284,14 @@ def test_random_samples_fit_and_repeat() -> None:
 def test_a_range_that_holds_nothing_is_refused(bounds: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="half-open"):
         random_samples(1, (Value(name="x", dtype="uint8", shape=(2,)),), binding={}, ranges={"x": bounds})
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_regular_file_is_refused_unread(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "endless.png"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(InputError, match="no regular file"):
+        read(path, bundle_inputs=(), preprocess=None)

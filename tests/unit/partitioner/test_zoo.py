@@ -14,7 +14,7 @@ import torch
 
 from partitioner import zoo
 from partitioner.bundle import Bundle
-from partitioner.errors import CleftError, ModelError, UsageError
+from partitioner.errors import BundleError, CleftError, ModelError, UsageError
 from partitioner.zoo.examples import from_shapes
 
 SMALL = "torchvision:squeezenet1_1"
@@ -248,3 +248,15 @@ def test_every_error_is_ours() -> None:
 
 def python(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("flag", ["preprocess", "labels"])
+def test_an_endless_record_is_refused_unread(flag: str) -> None:
+    with pytest.raises(UsageError, match=f"--{flag} /dev/zero"):
+        zoo.resolve_request(zoo.ModelRequest(spec="digits", **{flag: Path("/dev/zero")}))
+
+
+def test_a_cache_that_cannot_be_made_names_the_variable_that_moves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEFT_CACHE_DIR", "/proc/nowhere")
+    with pytest.raises(BundleError, match="CLEFT_CACHE_DIR"):
+        zoo.resolve("digits")
