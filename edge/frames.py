@@ -79,7 +79,10 @@ class WorkerTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A frame's answer. ``wire_s`` runs from the first byte sent to the last received, less the worker's own time."""
+    """A frame's answer. ``wire_s`` runs from the first byte sent to the last received, less the worker's own time.
+
+    ``up_bytes`` and ``down_bytes`` are payload and headers.
+    """
 
     tensors: dict[str, Array]
     worker: WorkerTimes
@@ -158,7 +161,7 @@ class Frame:
             wire_s=max(0.0, self._done_s - self.sent_s - worker.busy_s),
             decode_s=step.seconds,
             up_bytes=self.up_bytes,
-            down_bytes=self._header.payload_bytes,
+            down_bytes=packing.frame_bytes(self._header.tensors, self._header.payload_bytes),
             queued_frames=load.queued_frames,
             busy_ratio=load.busy_ratio,
         )

@@ -87,12 +87,6 @@ class Encoded:
     payload: bytes | memoryview
     quantisation: Quantisation | None = None
 
-    @property
-    def wire_bytes(self) -> int:
-        """Payload and scales; what a link has to carry beside a few dozen bytes of header."""
-        scales = 0 if self.quantisation is None else self.quantisation.scale.size
-        return len(self.payload) + _CHANNEL_BYTES * scales
-
 
 def split(codec: str) -> tuple[str, str]:
     """Transform and packing of a codec.
@@ -217,7 +211,10 @@ def decode(encoded: Encoded) -> Array:
 
 
 def estimate_bytes(array: Array, codec: str) -> int:
-    """About how many bytes ``encode`` would make, from a sample of at most 64 KiB where the codec packs."""
+    """About how many bytes a link carries for payload and scales, beside a few dozen of header, without encoding.
+
+    Where the codec packs, a sample of at most 64 KiB is encoded.
+    """
     dtype = dtype_name(array)
     used = effective(codec, dtype)
     transform, packing = split(used)

@@ -76,6 +76,11 @@ def pack(
     return headers, buffers, payload_bytes
 
 
+def frame_bytes(headers: Iterable[TensorHeader], payload_bytes: int) -> int:
+    """What a link carries for a frame: its payload, and its headers with their names and scales."""
+    return payload_bytes + sum(header.ByteSize() for header in headers)
+
+
 def check_headers(headers: Sequence[TensorHeader], payload_bytes: int, limits: Limits = DEFAULT_LIMITS) -> int:
     """Refuse headers that contradict themselves, each other or the limits; returns the frame's unpacked size in bytes.
 

@@ -11,7 +11,7 @@ from partitioner.difference import relative_difference
 from partitioner.profile import CodecCost
 from partitioner.runtimes import Array
 from protos.codecs import CODECS
-from protos.tensors import Limits, join, pack, unpack
+from protos.tensors import Limits, frame_bytes, join, pack, unpack
 
 SOURCE = "source"
 _RUNS = 3
@@ -24,19 +24,28 @@ class CodecMeasure:
     """One codec over a set of tensors; see ``CodecCost``."""
 
     codec: str
-    nbytes: int
+    payload_bytes: int
+    header_bytes: int
     encode_s: float
     decode_s: float
     max_error: float = 0.0
 
+    @property
+    def nbytes(self) -> int:
+        """What a link carries."""
+        return self.payload_bytes + self.header_bytes
+
     def scaled_to(self, raw_bytes: int, measured_bytes: int) -> CodecMeasure:
-        """The cost for another set of tensors, of ``raw_bytes`` instead of the ``measured_bytes`` before encoding."""
+        """The cost for another set of tensors, of ``raw_bytes`` instead of the ``measured_bytes`` before encoding.
+
+        Headers are taken to be as large as those measured.
+        """
         if raw_bytes == measured_bytes:
             return self
         factor = raw_bytes / measured_bytes if measured_bytes else 0.0
         return replace(
             self,
-            nbytes=round(self.nbytes * factor) if measured_bytes else raw_bytes,
+            payload_bytes=round(self.payload_bytes * factor) if measured_bytes else raw_bytes,
             encode_s=self.encode_s * factor,
             decode_s=self.decode_s * factor,
         )
@@ -87,18 +96,19 @@ class CodecMeter:
         chosen = dict.fromkeys(arrays, codec)
         encode_s: list[float] = []
         decode_s: list[float] = []
-        nbytes, decoded = 0, dict(arrays)
+        payload_bytes, header_bytes, decoded = 0, 0, dict(arrays)
         for _ in range(_RUNS + 1):
             begun = time.perf_counter()
-            headers, buffers, nbytes = pack(arrays, chosen, limits=_LIMITS)
+            headers, buffers, payload_bytes = pack(arrays, chosen, limits=_LIMITS)
             encode_s.append(time.perf_counter() - begun)
-            payload = join(buffers)
+            payload, header_bytes = join(buffers), frame_bytes(headers, 0)
             begun = time.perf_counter()
             decoded = unpack(headers, payload, limits=_LIMITS)
             decode_s.append(time.perf_counter() - begun)
         return CodecMeasure(
             codec=codec,
-            nbytes=nbytes,
+            payload_bytes=payload_bytes,
+            header_bytes=header_bytes,
             encode_s=statistics.median(encode_s[1:]),
             decode_s=statistics.median(decode_s[1:]),
             max_error=max((relative_difference(decoded[name], array) for name, array in arrays.items()), default=0.0),

@@ -88,8 +88,8 @@ def test_a_picture_is_answered_alike_whether_prepared_here_or_there(worker: Embe
             whole = session.whole(file.getvalue())
     for codec, answer in answers.items():
         assert max_rel_diff(answer.outputs, whole) <= 1e-5, codec
-    assert answers["source"].up_bytes == len(file.getvalue())
-    assert answers["none"].up_bytes == 8 * 8 * 4
+    assert 0 < answers["source"].up_bytes - len(file.getvalue()) < 100
+    assert 0 < answers["none"].up_bytes - 8 * 8 * 4 < 100
     with edge.Session(digits, cloud=worker.target, cut="cloud") as session:
         assert session(pixels[..., np.newaxis]).codec == "source"
         assert session(inputs_of(digits)).codec == "none"

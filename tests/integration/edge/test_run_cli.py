@@ -114,7 +114,7 @@ def test_people_read_the_answer_the_times_and_the_bytes(cleft_edge: Callable, wo
     assert "emulated device: 3x slower" in out
     assert "split at after:stage2, codec none" in out
     assert "%" in out
-    assert "3.07 kB up" in out
+    assert "3.10 kB up" in out
 
 
 def test_a_plan_is_chosen_and_its_prediction_told(cleft_edge: Callable, worker: EmbeddedWorker) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from protos import messages as pb
 from protos.errors import CorruptPayload, InvalidMessage, TooLarge, Unsupported, WireError
-from protos.tensors import Limits, check_headers, crc32c, join, pack, unpack
+from protos.tensors import Limits, check_headers, crc32c, frame_bytes, join, pack, unpack
 
 LIMITS = Limits(max_frame_bytes=10_000, max_tensors=4, max_rank=5, max_name_chars=20)
 
@@ -133,3 +133,13 @@ def test_the_unpacked_size_is_what_the_tensors_take():
     headers, payload = frame(map="int8+zstd")
     tensors = unpack(headers, payload, limits=LIMITS)
     assert check_headers(headers, len(payload), LIMITS) == sum(tensor.nbytes for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("codec", ["none", "int8"])
+def test_a_frame_costs_a_link_its_headers_and_scales_too(codec):
+    array = np.random.default_rng(0).standard_normal((1, 64, 4, 4)).astype(np.float32)
+    headers, _, payload_bytes = pack({"x": array}, {"x": codec})
+    sent = b"".join(header.SerializeToString() for header in headers)
+    assert frame_bytes(headers, payload_bytes) == payload_bytes + len(sent)
+    if codec == "int8":
+        assert len(sent) > 64 * 4
