@@ -21,7 +21,7 @@ from partitioner.measure import cache
 from partitioner.optimize.scan import Priced, choose
 from partitioner.plan import Plan
 from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
-from partitioner.rescale import rescaled
+from partitioner.rescale import costs_of, rescaled
 from partitioner.runtimes import Engine
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
 from partitioner.units import digits
@@ -96,8 +96,15 @@ class Evidence:
         Raises:
             ProfileError: the profiles are not of these cuts.
         """
+        if dict(self.edge.binding) == dict(self.cloud.binding) == dict(sizes):
+            return self
         new = Cuts(cuts.graph, cuts.model_digest, binding=sizes)
-        return replace(self, edge=rescaled(self.edge, cuts, new), cloud=rescaled(self.cloud, cuts, new))
+        costs = costs_of(cuts, new)
+        return replace(
+            self,
+            edge=rescaled(self.edge, cuts, new, costs=costs),
+            cloud=rescaled(self.cloud, cuts, new, costs=costs),
+        )
 
     def with_input(self, sample: Sample, preprocess_s: float) -> Evidence:
         """The same, with the input at hand in place of the one that the device's profile was measured with."""

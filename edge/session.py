@@ -11,6 +11,7 @@ the device finishes the request *from the cut*: no input is lost, and the answer
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 import time
@@ -43,6 +44,7 @@ _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
 """Refusals that every frame would meet: reported, not papered over."""
 _PREPARE_RUNS = 3
 _KEPT_PLANS = 64
+_STEPS_PER_DOUBLING = 8
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Session:
         self._notify = notify
         self._on_progress = on_progress
         self._resources = ExitStack()
-        self._selected: OrderedDict[tuple[bool, tuple[tuple[str, int], ...]], Selected] = OrderedDict()
+        self._selected: OrderedDict[tuple[bool, tuple[int, ...]], Selected] = OrderedDict()
         self._warmed: set[str] = set()
         self._has_pinned = False
         self._evidence: Evidence | None = None
@@ -183,15 +185,15 @@ class Session:
     def select(self, given: object) -> Selected:
         """The plan for inputs like this one, made ready.
 
-        One is kept for pictures and one for tensors; where it is chosen by measurements, one for every size of late.
-        A pinned cut stays.
+        One is kept for pictures and one for tensors; where it is chosen by measurements, one for all sizes within a
+        tenth of each other. A pinned cut stays.
 
         Raises:
             CleftError: there is none, or the worker refuses it.
         """
         sample = to_sample(given, self.bundle)
         sizes = self._sizes(sample)
-        key = sample.source is not None, tuple(sorted(sizes.items()))
+        key = sample.source is not None, tuple(_step(each) for each in sizes.values())
         if (known := self._selected.get(key)) is not None:
             self._selected.move_to_end(key)
             return known
@@ -400,3 +402,8 @@ def _where(selected: Selected, spent: _Spent) -> Where:
     if spent.is_fallback or selected.plan.is_local:
         return "edge"
     return "split" if selected.cut.depth else "cloud"
+
+
+def _step(size: int) -> int:
+    """The step of a geometric scale that a size is on: sizes on one share a plan."""
+    return round(_STEPS_PER_DOUBLING * math.log2(max(size, 1)))

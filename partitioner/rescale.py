@@ -8,6 +8,7 @@ marked as calibrated. Weights, and what is said of the original input of a pictu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from partitioner.dims import shape_of
@@ -15,16 +16,17 @@ from partitioner.errors import ProfileError
 from partitioner.graph import Layer, Value
 from partitioner.plan import SOURCE
 from partitioner.profile import CodecCost, CutProfile, LayerProfile, Profile, SourceProfile, TensorSpec, Timing
-from partitioner.segments import Cut, Cuts
+from partitioner.segments import Cut, CutCost, Cuts
 
 
-def rescaled(profile: Profile, old: Cuts, new: Cuts) -> Profile:
+def rescaled(profile: Profile, old: Cuts, new: Cuts, *, costs: Mapping[str, CutCost] | None = None) -> Profile:
     """The profile at the sizes of ``new``; itself where those are its own.
 
     Args:
         profile: of the model that both describe.
         old: the cuts that are run; the profile lists these.
         new: the same model under the binding wanted.
+        costs: ``costs_of(old, new)`` where it is known: on a model of hundreds of layers it takes most of the time.
 
     Raises:
         ProfileError: the profile lists other cuts, or is of another model.
@@ -33,6 +35,8 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts) -> Profile:
     if dict(profile.binding) == new.binding:
         return profile
     cuts = {cut.id: cut for cut in old.candidates}
+    if costs is None:
+        costs = costs_of(old, new)
     by_id = {layer.id: layer for layer in new.graph.layers}
     is_known = all(cut.id in cuts for cut in profile.cuts) and all(layer.id in by_id for layer in profile.layers)
     if not is_known or profile.model_digest != new.model_digest:
@@ -43,16 +47,23 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts) -> Profile:
         profile,
         binding=dict(new.binding),
         layers=layers,
-        cuts=tuple(_cut(each, cuts[each.id], new) for each in profile.cuts),
+        cuts=tuple(_cut(each, cuts[each.id], costs[each.id], new) for each in profile.cuts),
         whole=_stretched(profile.whole, _ratio(*flops)),
         source=_source(profile.source, new),
     )
 
 
-def _cut(before: CutProfile, cut: Cut, new: Cuts) -> CutProfile:
-    cost = new.cost(cut)
+def costs_of(old: Cuts, new: Cuts) -> dict[str, CutCost]:
+    """What the graph says of the cuts of ``old`` under the binding of ``new``, by their ids."""
+    return {cut.id: new.cost(cut) for cut in old.candidates}
+
+
+def _cut(before: CutProfile, cut: Cut, cost: CutCost, new: Cuts) -> CutProfile:
     up_bytes = sum(spec.nbytes for spec in before.crossing)
     down_bytes = sum(spec.nbytes for spec in before.reply)
+    plain = before.codec("none")
+    up_header_bytes = max(0, plain.up_bytes - up_bytes) if plain is not None else 0
+    down_header_bytes = max(0, before.reply_cost.up_bytes - down_bytes)
     return replace(
         before,
         crossing=_specs(cut.crossing, new),
@@ -64,9 +75,10 @@ def _cut(before: CutProfile, cut: Cut, new: Cuts) -> CutProfile:
         prefix=_stretched(before.prefix, _ratio(before.edge_flops, cost.edge_flops)),
         suffix=_stretched(before.suffix, _ratio(before.cloud_flops, cost.cloud_flops)),
         codecs=tuple(
-            each if each.codec.startswith(SOURCE) else _coded(each, up_bytes, cost.up_bytes) for each in before.codecs
+            each if each.codec.startswith(SOURCE) else _coded(each, up_bytes, cost.up_bytes, up_header_bytes)
+            for each in before.codecs
         ),
-        reply_cost=_coded(before.reply_cost, down_bytes, cost.down_bytes),
+        reply_cost=_coded(before.reply_cost, down_bytes, cost.down_bytes, down_header_bytes),
     )
 
 
@@ -97,10 +109,11 @@ def _ratio(before: int, after: int) -> float:
     return after / before if before and after else 1.0
 
 
-def _coded(cost: CodecCost, before_bytes: int, after_bytes: int) -> CodecCost:
-    """The cost of a codec for a set of tensors of another size."""
+def _coded(cost: CodecCost, before_bytes: int, after_bytes: int, header_bytes: int) -> CodecCost:
+    """The cost of a codec for a set of tensors of another size; their headers stay as they are."""
     ratio = _ratio(before_bytes, after_bytes)
-    return replace(cost.slowed(ratio), up_bytes=_grown(cost.up_bytes, before_bytes, after_bytes))
+    payload_bytes = _grown(max(0, cost.up_bytes - header_bytes), before_bytes, after_bytes)
+    return replace(cost.slowed(ratio), up_bytes=payload_bytes + min(cost.up_bytes, header_bytes))
 
 
 def _grown(nbytes: int, before_bytes: int, after_bytes: int) -> int:
