@@ -1,8 +1,9 @@
 """Channels: the options of both ends, dialling, and typed stubs and handlers of service ``cleft.v1.Worker``.
 
-Our heartbeats decide who is alive, never gRPC's clocks: with its own 2 s limits a healthy 1.1 Mbit/s link carrying
-3 MiB was killed. HTTP/2 pings run as a slow second line, and the server tolerates them (a default server ends a stream
-that is pinged too often). Every message is bounded on both ends, and gRPC's compression stays off (135 ms per MB).
+Our heartbeats decide who is alive, never gRPC's clocks, which take a ping that waits behind a large payload on a slow
+link for a dead peer. HTTP/2 pings run as a slow second line, and the server tolerates them (a default server ends a
+stream that is pinged too often). Every message is bounded on both ends, and gRPC's compression stays off: the codecs
+have packed what packs.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ A tensor that a transform does not apply to (integers, booleans, complex) or can
 infinity, or of a range beyond float32) travels exact, with transform ``none``: one codec name serves all tensors of a
 cut, a lossy codec never turns a mask of ``-inf`` into numbers, and the header names what was done.
 
-The packing ``+zstd`` is Zstandard level 1: higher levels did not pay on quantised feature maps.
+The packing ``+zstd`` is Zstandard level 1, the fastest of its ordinary levels.
 """
 
 from __future__ import annotations
