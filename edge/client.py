@@ -2,7 +2,7 @@
 
 Encoding and decoding run on the callers' threads, so the stream's reader is always free to acknowledge. The first
 error that ends the session is given to everything in flight. Nothing is sent twice here: inference is stateless, so
-``edge.session`` sends a frame again on a new session.
+``edge.connection`` sends a frame again on a new session.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib.metadata
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from edge import linkmeter
@@ -139,14 +139,8 @@ class Client:
         """
         deadline_s = self._timeouts.frame_s if deadline_s is None else deadline_s
         expires_s = time.monotonic() + deadline_s
-        try:
-            with self._clock.step() as step:
-                headers, payload, payload_bytes = packing.pack(tensors, chosen)
-        except WireError as error:
-            raise EdgeError(f"this cannot be sent: {error.detail}") from error
-        taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
-        if payload_bytes > taken_bytes:
-            raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")
+        with self._clock.step() as step:
+            headers, payload, payload_bytes = self._pack(tensors, chosen)
         if not self._in_flight.take_slot(expires_s - time.monotonic()):
             raise DeadlineExceeded(deadline_s)
         frame = Frame(
@@ -166,11 +160,7 @@ class Client:
             tensors=headers,
             payload_bytes=payload_bytes,
         )
-        self._in_flight.add(frame)
-        self._stream.outbox.put_frame(frame.frame_id, pb.ToWorker(run=run), payload)
-        if self._stream.failure is not None:
-            self._in_flight.settle(frame, self._stream.failure)
-            raise self._stream.failure
+        self._send(frame, run, payload)
         return frame
 
     def run(
@@ -304,6 +294,27 @@ class Client:
                 self.drain_reason = status.one_line(message.drain.reason)
             case _:
                 self._in_flight.take(message, self._stream.outbox)
+
+    def _pack(
+        self, tensors: Mapping[str, Array], chosen: Mapping[str, str]
+    ) -> tuple[list[pb.TensorHeader], list[packing.Buffer], int]:
+        """Headers, buffers and payload size of a frame that the worker will take."""
+        try:
+            headers, payload, payload_bytes = packing.pack(tensors, chosen)
+        except WireError as error:
+            raise EdgeError(f"this cannot be sent: {error.detail}") from error
+        taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
+        if payload_bytes > taken_bytes:
+            raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")
+        return headers, payload, payload_bytes
+
+    def _send(self, frame: Frame, run: pb.Run, payload: Sequence[packing.Buffer]) -> None:
+        """Put a frame in flight; one that comes while the session ends is settled here."""
+        self._in_flight.add(frame)
+        self._stream.outbox.put_frame(frame.frame_id, pb.ToWorker(run=run), payload)
+        if self._stream.failure is not None:
+            self._in_flight.settle(frame, self._stream.failure)
+            raise self._stream.failure
 
     def _withdraw(self, frame: Frame, error: EdgeError) -> None:
         self._in_flight.withdraw(frame, error, self._stream.outbox)
