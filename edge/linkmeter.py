@@ -28,6 +28,8 @@ FILL = 0.8
 """Share of the time left that the next train is sized for."""
 GRACE_S = 3.0
 """How long an echo may be overdue before the train is taken as it is."""
+FIRST_S = 8.0
+"""How long the echo of a tiny probe may take: longer than any round trip worth splitting over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def measure(prober: Prober, *, now: Callable[[], float], budget_s: float, max_by
     start_s = now()
     rtts = _round_trips(prober, now=now, until_s=start_s + RTT_SHARE * budget_s)
     rtt_s = statistics.median(rtts)
-    half_s = (start_s + budget_s - now()) / 2
+    half_s = max(rtt_s, (start_s + budget_s - now()) / 2)
     both = [
         _goodput(
             prober,
@@ -95,7 +97,7 @@ def measure(prober: Prober, *, now: Callable[[], float], budget_s: float, max_by
 def _round_trips(prober: Prober, *, now: Callable[[], float], until_s: float) -> list[float]:
     rtts: list[float] = []
     while len(rtts) <= RTT_PROBES and (len(rtts) <= 2 or now() < until_s):
-        echo = prober.probe(up_bytes=0, reply_bytes=0)(GRACE_S)
+        echo = prober.probe(up_bytes=0, reply_bytes=0)(FIRST_S)
         if echo is None:
             raise LinkSilent("no answer to a probe")
         rtts.append(echo.arrived_s - echo.sent_s)

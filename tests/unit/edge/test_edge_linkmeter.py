@@ -71,6 +71,14 @@ def test_a_satellite_round_trip_is_not_taken_for_a_slow_link() -> None:
     assert measured(link).up_bytes_per_s == pytest.approx(10 * MBIT, rel=0.05)
 
 
+def test_a_round_trip_longer_than_the_budget_is_measured_all_the_same() -> None:
+    link = VirtualLink(up=5 * MBIT, down=5 * MBIT, rtt_s=4.0)
+    found = measured(link)
+    assert found.rtt_s == pytest.approx(4.0, rel=0.01)
+    assert found.up_bytes_per_s == pytest.approx(5 * MBIT, rel=0.05)
+    assert found.down_bytes_per_s == pytest.approx(5 * MBIT, rel=0.05)
+
+
 def test_bytes_and_probe_sizes_stay_within_their_limits_on_a_fast_link() -> None:
     link = VirtualLink(up=1e9, down=1e9, rtt_s=0.0001)
     measured(link)
