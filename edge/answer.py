@@ -14,6 +14,7 @@ from partitioner.runtimes import Array
 
 Where = Literal["edge", "cloud", "split"]
 TOP = 5
+_MAX_CLASSES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,17 @@ def top_labels(outputs: Mapping[str, Array], labels: tuple[str, ...] | None) -> 
     weights = np.exp(scores.ravel() - scores.max())
     weights /= weights.sum()
     return [(labels[index], float(weights[index])) for index in np.argsort(-weights, kind="stable")[:TOP]]
+
+
+def top_scores(array: Array) -> list[tuple[int, float]] | None:
+    """Index and score of the five highest; None unless it looks like scores of classes: (N,) or (1, N) floats."""
+    is_row = array.ndim in (1, 2) and array.size == array.shape[-1] and TOP < array.size <= _MAX_CLASSES
+    if not is_row or array.dtype.kind in "biuc":
+        return None
+    scores = array.astype(np.float64).ravel()
+    if not np.isfinite(scores).all():
+        return None
+    return [(int(index), float(scores[index])) for index in np.argsort(-scores, kind="stable")[:TOP]]
 
 
 def max_rel_diff(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:

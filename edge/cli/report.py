@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 
-from edge.answer import Answer, top_labels
+import numpy as np
+
+from edge.answer import Answer, top_labels, top_scores
 from edge.cli.plain import plain
 from edge.clock import DeviceClock
 from partitioner.bundle import Bundle
@@ -16,6 +18,8 @@ from partitioner.units import ms, size
 
 SCHEMA = "cleft.run/1"
 _SHOWN_S = 1e-6
+_SHOWN_NUMBERS = 10
+_RECORDED_NUMBERS = 16
 _PLACES = {"edge": "on the device", "cloud": "in the cloud", "split": "split"}
 _STEPS = (
     ("preprocess", "preprocess_s"),
@@ -84,7 +88,7 @@ class Report:
             "down_bytes": answer.down_bytes,
             "slowdown": answer.slowdown,
             "weight_bytes_held": extra.weight_bytes_held,
-            "outputs": {path: _shape(array) for path, array in answer.outputs.items()},
+            "outputs": {path: _described(array) for path, array in answer.outputs.items()},
         }
         if self._clock.note:
             record["note"] = self._clock.note
@@ -113,7 +117,7 @@ class Report:
             width = max(len(label) for label, _ in top)
             lines += [f"  {label:<{width}}  {probability:6.1%}" for label, probability in top]
         else:
-            lines += [f"  {path}  {_shape(array)['dtype']} {_dims(array)}" for path, array in answer.outputs.items()]
+            lines += [f"  {path}  {_shown(array)}" for path, array in answer.outputs.items()]
         spent = [f"{label} {ms(getattr(times, field))}" for label, field in _STEPS if getattr(times, field) >= _SHOWN_S]
         moved = f"; {size(answer.up_bytes)} up, {size(answer.down_bytes)} down" if answer.up_bytes else ""
         lines.append(f"  {', '.join(spent)}{moved}")
@@ -122,9 +126,28 @@ class Report:
         return lines
 
 
-def _shape(array: Array) -> dict[str, object]:
-    return {"dtype": array.dtype.name, "shape": list(array.shape)}
+def _described(array: Array) -> dict[str, object]:
+    """What it is, and its values where they are few."""
+    found: dict[str, object] = {"dtype": array.dtype.name, "shape": list(array.shape)}
+    if array.size <= _RECORDED_NUMBERS:
+        found["values"] = plain(array)
+    return found
 
 
-def _dims(array: Array) -> str:
-    return "x".join(map(str, array.shape)) or "scalar"
+def _shown(array: Array) -> str:
+    """What it is, and its values where they are few, or the highest where they look like scores of classes."""
+    dims = "x".join(map(str, array.shape)) or "scalar"
+    what = f"{array.dtype.name} {dims}"
+    if 0 < array.size <= _SHOWN_NUMBERS:
+        return f"{what}: {', '.join(map(_number, array.ravel()))}"
+    if (top := top_scores(array)) is not None:
+        return f"{what}, highest {', '.join(f'[{index}] {score:.4g}' for index, score in top)}"
+    return what
+
+
+def _number(number: object) -> str:
+    """Floats with four digits, anything else in full."""
+    try:
+        return str(number) if isinstance(number, np.integer | np.bool_) else f"{number:.4g}"
+    except (TypeError, ValueError):
+        return str(number)

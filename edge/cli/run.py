@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_session_arguments, progress_bars, session_of
@@ -29,6 +30,7 @@ examples:
   cleft-edge run --model torchvision:resnet18 --input photo.jpg
   cleft-edge run --model resnet18.bundle --cloud 10.0.0.5:50051 --input *.jpg --json
   cleft-edge run --model digits --random 3 --cut cloud --codec int8 --check
+  cleft-edge run --model detector.bundle --input photo.jpg --save outputs.npz
 """
 
 
@@ -50,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PACKAGE.MODULE:CALLABLE",
         help="call this here with the outputs by name, and print the result",
     )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE.npz",
+        help="write the outputs by name to this file; of several inputs the first to FILE-1.npz, and so on",
+    )
     parser.add_argument("--deadline", type=duration_s, metavar="TIME", help="time that a request may take")
     parser.add_argument(
         "--no-fallback", action="store_true", help="fail where the worker does, instead of finishing here"
@@ -63,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer every input; 1 when one of them has no answer."""
     from edge.cli.post import load_post
     from edge.cli.report import Report
+    from edge.cli.save import check_target, path_of
     from edge.clock import DeviceClock
     from partitioner.errors import InputError, UsageError
 
@@ -71,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if args.check and args.pin_plan:
         raise UsageError("--check runs the whole model here, and --pin-plan drops its weights: choose one")
     post = load_post(args.post) if args.post else None
+    if args.save is not None:
+        check_target(args.save)
     bundle = open_model(args)
     report = Report(bundle, as_json=args.json, clock=DeviceClock(slowdown=args.slowdown))
     found = list(_samples(args, bundle))
@@ -78,13 +89,14 @@ def run(args: argparse.Namespace) -> int:
         progress_bars() as on_progress,
         session_of(args, bundle, on_progress, cut=args.cut, codec=args.codec) as session,
     ):
-        for name, sample in found:
+        for number, (name, sample) in enumerate(found, start=1):
             if isinstance(sample, InputError):
                 report.failure(name, sample)
-            else:
-                for _ in range(args.repeat):
-                    if not _answer(session, sample, report, is_checked=args.check, post=post):
-                        break
+                continue
+            save = None if args.save is None else path_of(args.save, number, count=len(found))
+            for _ in range(args.repeat):
+                if not _answer(session, sample, report, is_checked=args.check, post=post, save=save):
+                    break
     return 1 if report.failures else 0
 
 
@@ -114,10 +126,13 @@ def _read(path: str, values: Sequence[Value], bundle: Bundle) -> list[tuple[str,
     return [(sample.name, sample) for sample in samples]
 
 
-def _answer(session: Session, sample: Sample, report: Report, *, is_checked: bool, post: Post | None) -> bool:
+def _answer(
+    session: Session, sample: Sample, report: Report, *, is_checked: bool, post: Post | None, save: Path | None
+) -> bool:
     """Answer one input and print it; false when there is no answer."""
     from edge.answer import max_rel_diff
     from edge.cli.report import Extra
+    from edge.cli.save import save_outputs
     from edge.errors import EdgeError
     from partitioner.errors import InputError, SegmentError
 
@@ -137,5 +152,7 @@ def _answer(session: Session, sample: Sample, report: Report, *, is_checked: boo
     except (InputError, SegmentError, EdgeError) as error:
         report.failure(sample.name, error)
         return False
+    if save is not None:
+        save_outputs(save, answer.outputs)
     report.answer(sample.name, answer, extra)
     return True

@@ -117,6 +117,35 @@ def test_people_read_the_answer_the_times_and_the_bytes(cleft_edge: Callable, wo
     assert "3.10 kB up" in out
 
 
+def test_few_values_are_shown_and_scores_ranked_where_there_are_no_labels(
+    cleft_edge: Callable, worker: EmbeddedWorker, wording: Bundle, averaging: Bundle
+) -> None:
+    common = ("run", "--random", 1, "--cut", "local", "--model")
+    code, out, _ = cleft_edge(*common, wording.path, "--json")
+    assert code == 0
+    outputs = list(records(out)[0]["outputs"].values())  # type: ignore[attr-defined]
+    assert [np.shape(output["values"]) for output in outputs] == [(1, 4), (1, 16)]
+    code, out, _ = cleft_edge(*common, wording.path)
+    four, sixteen = out.splitlines()[1:3]
+    assert len(four.partition(": ")[2].split(", ")) == 4
+    assert sixteen.count("[") == 5
+    code, out, _ = cleft_edge(*common, averaging.path, "--json")
+    assert "values" not in next(iter(records(out)[0]["outputs"].values()))  # type: ignore[attr-defined]
+
+
+def test_outputs_are_saved_by_name(cleft_edge: Callable, digits: Bundle, tmp_path: Path) -> None:
+    common = ("run", "--model", digits.path, "--cut", "local", "--json", "--save", tmp_path / "y.npz")
+    code, out, _ = cleft_edge(*common, "--random", 1)
+    assert code == 0
+    (name, described), *_ = records(out)[0]["outputs"].items()  # type: ignore[attr-defined]
+    with np.load(tmp_path / "y.npz") as saved:
+        assert list(saved) == [name]
+        assert saved[name].tolist() == described["values"]
+    code, _, _ = cleft_edge(*common, "--random", 2, "--input", tmp_path / "absent.npy", "--repeat", 2)
+    assert code == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["y-2.npz", "y-3.npz", "y.npz"]
+
+
 def test_a_plan_is_chosen_and_its_prediction_told(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
     code, out, _ = cleft_edge(
         "run", "--model", "digits", "--cloud", worker.target, "--random", 1, "--budget", "1s", "--json"
@@ -186,6 +215,8 @@ def test_the_users_own_last_step_runs_here(
     ("argv", "code", "words"),
     [
         (["run", "--model", "digits"], 2, "--input FILE or --random N"),
+        (["run", "--model", "digits", "--random", "1", "--save", "y.txt"], 2, "end in .npz"),
+        (["run", "--model", "digits", "--random", "1", "--save", "no/such/y.npz"], 2, "no directory no/such"),
         (["run", "--model", "digits", "--random", "1", "--cut", "nowhere"], 1, "no cut 'nowhere'"),
         (["run", "--model", "digits", "--random", "1", "--codec", "gif"], 2, "no codec 'gif'"),
         (["run", "--model", "digits", "--random", "1", "--slowdown", "0.5"], 2, "1 or more"),

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from edge.answer import assemble, max_rel_diff, top_labels
+from edge.answer import assemble, max_rel_diff, top_labels, top_scores
 from partitioner.graph import Graph, Output
 from partitioner.runtimes import Array
 
@@ -51,3 +52,25 @@ def test_outputs_take_the_structure_and_order_of_the_model() -> None:
     paths, value = assemble(graph, {"b1": b1, "b0": b0})
     assert list(paths) == ["boxes.0", "boxes.1", "again"]
     assert value == {"boxes": (b0, b1), "count": 3, "again": [b0]}
+
+
+def test_scores_of_classes_are_ranked_by_their_index() -> None:
+    scores = np.arange(20, dtype=np.float32)[None] % 7
+    assert top_scores(scores) == [(6, 6.0), (13, 6.0), (5, 5.0), (12, 5.0), (19, 5.0)]
+    assert top_scores(scores.ravel().astype(ml_dtypes.bfloat16)) == top_scores(scores)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(()),
+        np.zeros((1, 5)),
+        np.zeros((2, 20)),
+        np.zeros((1, 20, 1)),
+        np.zeros((1, 20), np.int64),
+        np.zeros((1, 10_001)),
+        np.full((1, 20), np.nan),
+    ],
+)
+def test_what_looks_like_no_scores_of_classes_is_not_ranked(array: Array) -> None:
+    assert top_scores(array) is None
