@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from edge.client import Client
 from partitioner.bundle import Bundle
-from partitioner.cost import LOSSLESS, SOURCE, CandidateTable
+from partitioner.cost import LOSSLESS, CandidateTable
 from partitioner.dims import Binding
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
 from partitioner.measure import cache
 from partitioner.optimize.scan import Priced, choose
-from partitioner.plan import Plan
+from partitioner.plan import SOURCE, Plan
 from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
 from partitioner.rescale import costs_of, rescaled
 from partitioner.runtimes import Engine

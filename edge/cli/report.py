@@ -14,6 +14,7 @@ from partitioner.bundle import Bundle
 from partitioner.cli.output import print_json
 from partitioner.cli.shell import explain
 from partitioner.runtimes import Array
+from partitioner.segments import CLOUD, LOCAL
 from partitioner.units import ms, size
 
 SCHEMA = "cleft.run/1"
@@ -107,7 +108,7 @@ class Report:
         place = _PLACES[answer.where]
         if answer.is_fallback:
             place += ", because the worker did not answer"
-        split = "" if answer.cut in ("local", "cloud") else f" at {answer.cut}"
+        split = "" if answer.cut in (LOCAL, CLOUD) else f" at {answer.cut}"
         codec = "" if answer.where == "edge" else f", codec {answer.codec}"
         expected = "" if extra.predicted_s is None else f" (predicted {ms(extra.predicted_s)})"
         lines = [f"{name}: {ms(times.total_s)}{expected}, {place}{split}{codec}"]
