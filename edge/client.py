@@ -38,8 +38,15 @@ _MEASURE_MAX_BYTES = 8 * 1024 * 1024
 class Client:
     """A session with one worker. Thread-safe; close it, or use it as a context manager."""
 
-    def __init__(self, target: str, *, timeouts: Timeouts, limits: Limits, clock: DeviceClock) -> None:
-        """Not connected yet: ``dial`` makes a client that is."""
+    def __init__(
+        self, target: str, *, clock: DeviceClock, timeouts: Timeouts = TIMEOUTS, limits: Limits = LIMITS
+    ) -> None:
+        """Not connected yet: ``greet`` it, or let ``dial`` do both.
+
+        Raises:
+            UsageError: the address makes no sense.
+        """
+        split_target(target)
         self.target = target
         self.info: WorkerInfo | None = None
         self.drain_reason: str | None = None
@@ -63,17 +70,25 @@ class Client:
 
         Raises:
             UsageError: the address makes no sense.
+            EdgeError: as ``greet``.
+        """
+        client = cls(target, timeouts=timeouts, limits=limits, clock=clock or DeviceClock())
+        client.greet()
+        return client
+
+    def greet(self) -> None:
+        """Say hello and wait for the welcome; without one, the client is closed.
+
+        Raises:
             WorkerUnreachable: nobody answers there; ``NotAWorker`` where somebody else does.
             WorkerRefused: the worker speaks another version, or takes no sessions.
+            FrameCancelled: another thread closed the client meanwhile.
         """
-        split_target(target)
-        client = cls(target, timeouts=timeouts, limits=limits, clock=clock or DeviceClock())
         try:
-            client._greet()
+            self._greet()
         except BaseException:
-            client.close(is_abrupt=True)
+            self.close(is_abrupt=True)
             raise
-        return client
 
     @property
     def failure(self) -> EdgeError | None:

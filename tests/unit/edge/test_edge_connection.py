@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +15,7 @@ from edge.config import Timeouts
 from edge.connection import Connection
 from edge.errors import BadReply, WorkerLost, WorkerRefused, WorkerUnreachable
 from partitioner.plan import Plan
+from partitioner.relay import Relay, Shape
 from protos import messages as pb
 
 Start = Callable[..., "FakeWorker"]  # noqa: F821 - the class of conftest.py
@@ -32,7 +36,7 @@ def connect() -> Iterator[Callable[..., Connection]]:
     made: list[Connection] = []
 
     def start(target: str, **more: object) -> Connection:
-        made.append(Connection(target, clock=DeviceClock(), jitter=lambda: 0.5, **more))  # type: ignore[arg-type]
+        made.append(Connection(target, clock=DeviceClock(), **{"jitter": lambda: 0.5, **more}))  # type: ignore[arg-type]
         return made[-1]
 
     yield start
@@ -124,7 +128,7 @@ def test_a_worker_that_is_gone_is_dialled_again_only_after_a_pause_that_doubles(
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{held.getsockname()[1]}"
-        connection = connect(target, now=clock, timeouts=quick)
+        connection = connect(target, now=clock, timeouts=replace(quick, glance_s=5.0))
         pauses_s = []
         for _ in range(4):
             with pytest.raises(WorkerUnreachable):
@@ -143,3 +147,109 @@ def test_a_worker_that_is_gone_is_dialled_again_only_after_a_pause_that_doubles(
     assert pauses_s[0] == quick.redial_s
     assert all(later >= earlier for earlier, later in pairwise(pauses_s))
     assert pauses_s[-1] <= quick.redial_max_s
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.999])
+def test_a_worker_that_is_back_is_dialled_within_three_seconds_however_long_it_was_gone(
+    jitter: float, connect: Callable[..., Connection]
+) -> None:
+    clock = Clock()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{held.getsockname()[1]}"
+        connection = connect(target, now=clock, jitter=lambda: jitter, timeouts=Timeouts(glance_s=5.0))
+        dialled_s = []
+        while clock.now_s < 60:
+            try:
+                _ = connection.client
+            except WorkerUnreachable:
+                dialled_s.append(clock.now_s)
+            except WorkerLost:
+                pass
+            clock.now_s += 0.125
+    gaps_s = [later - earlier for earlier, later in pairwise(dialled_s)]
+    assert max(gaps_s) <= 3.0
+    assert min(gaps_s) >= 0.5
+
+
+class Mute:
+    """Keeps the welcome of every session but the first until it is let go."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[object, pb.ToWorker, Send]] = []
+        self.is_on = False
+
+    def __call__(self, worker: object, message: pb.ToWorker, send: Send) -> bool:
+        if self.is_on and message.HasField("hello"):
+            self.held.append((worker, message, send))
+        return self.is_on
+
+    def let_go(self) -> None:
+        self.is_on = False
+        for worker, message, send in self.held:
+            worker._answer(message, {}, send)  # type: ignore[attr-defined]
+
+
+def test_no_request_waits_for_a_frozen_worker_longer_than_it_should_and_dialling_goes_on(
+    fake_worker: Start, plan: Plan, connect: Callable[..., Connection]
+) -> None:
+    mute = Mute()
+    worker = fake_worker(on_message=mute)
+    connection = connect(worker.target, timeouts=Timeouts(again_s=0.3, glance_s=0.05))
+    first = connection.client
+    mute.is_on = True
+    worker.drop_sessions()
+    waits_s = []
+    for deadline_s in (None, None, None, 0.001):
+        start_s = time.monotonic()
+        with pytest.raises(WorkerLost):
+            connection.ask(plan, 1, FOUR, {}, deadline_s=deadline_s)
+        waits_s.append(time.monotonic() - start_s)
+    worker.wait_for("hello", count=2)
+    assert waits_s[0] < 1.0
+    assert max(waits_s[1:]) < 0.25
+    threading.Event().wait(0.5)
+    mute.let_go()
+    deadline_s = time.monotonic() + 5
+    while time.monotonic() < deadline_s:
+        try:
+            assert connection.ask(plan, 1, FOUR, {}).tensors
+            break
+        except WorkerLost:
+            continue
+    assert connection.client is not first
+    assert worker.seen.count("hello") == 2
+    mute.is_on = True
+    worker.drop_sessions()
+    start_s = time.monotonic()
+    with pytest.raises(WorkerLost):
+        connection.ask(plan, 1, FOUR, {})
+    assert time.monotonic() - start_s < 1.0, "an outage is no measure of the link"
+
+
+def test_dialling_that_is_under_way_ends_with_the_connection(
+    fake_worker: Start, plan: Plan, connect: Callable[..., Connection]
+) -> None:
+    mute = Mute()
+    worker = fake_worker(on_message=mute)
+    connection = connect(worker.target, timeouts=Timeouts(again_s=0.05))
+    _ = connection.client
+    mute.is_on = True
+    worker.drop_sessions()
+    with pytest.raises(WorkerLost):
+        connection.ask(plan, 1, FOUR, {})
+    start_s = time.monotonic()
+    connection.close()
+    assert time.monotonic() - start_s < 1.0
+
+
+def test_a_request_waits_for_a_lost_worker_as_long_as_its_link_was_seen_to_need(
+    fake_worker: Start, plan: Plan, connect: Callable[..., Connection]
+) -> None:
+    worker = fake_worker(on_message=on_first("chunk", lambda worker, _m, _s: worker.drop_sessions()))  # type: ignore[attr-defined]
+    host, _, port = worker.target.rpartition(":")
+    shape = Shape(up_bytes_per_s=1e6, down_bytes_per_s=1e6, delay_s=0.15)
+    with Relay((host, int(port)), shape) as relay:
+        connection = connect(relay.address, timeouts=Timeouts(again_s=0.1))
+        assert connection.ask(plan, 1, FOUR, {}).tensors
+        connection.close()
