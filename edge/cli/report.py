@@ -35,7 +35,7 @@ _STEPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
-    """What is told beside the answer. ``weight_bytes_held``: by this device, after it."""
+    """What is told beside the answer. ``weight_bytes_held``: by this device, for the answer."""
 
     max_rel_diff: float | None = None
     post: object = None

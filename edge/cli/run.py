@@ -144,10 +144,10 @@ def _answer(
     try:
         answer = session(sample)
         extra = Extra(
+            weight_bytes_held=session.engine.weight_bytes_held,  # before a check loads the rest
             max_rel_diff=max_rel_diff(answer.outputs, session.whole(sample)) if is_checked else None,
             post=post(answer.outputs) if post is not None else None,
             predicted_s=selected.predicted_s(sample),
-            weight_bytes_held=session.engine.weight_bytes_held,
         )
     except (InputError, SegmentError, EdgeError) as error:
         report.failure(sample.name, error)

@@ -98,7 +98,7 @@ def test_the_weights_held_are_those_of_the_layers_that_run_here(
 ) -> None:
     common = ["run", "--model", digits.path, "--cloud", worker.target, "--random", 1, "--json"]
     held = []
-    for flags in (("--cut", "cloud"), ("--cut", "after:stem", "--pin-plan"), ("--cut", "local")):
+    for flags in (("--cut", "cloud", "--check"), ("--cut", "after:stem", "--pin-plan"), ("--cut", "local")):
         code, out, _ = cleft_edge(*common, *flags)
         assert code == 0
         held.append(records(out)[0]["weight_bytes_held"])
