@@ -210,6 +210,10 @@ class Graph:
         found.update({node.name: node.value for node in self.nodes if node.value is not None})
         return found
 
+    def value_of(self, name: str) -> Value:
+        """A tensor by name; a number is a tensor of no axes."""
+        return self.values.get(name) or Value(name=name, dtype="int64", shape=())
+
     @cached_property
     def weight(self) -> Mapping[str, Weight]:
         """Weights by the name of their value."""

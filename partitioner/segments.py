@@ -163,8 +163,7 @@ class Cuts:
 
     def reply(self, cut: Cut) -> tuple[Value, ...]:
         """What comes down; a number is a tensor of no axes."""
-        values = self.graph.values
-        return tuple(values.get(name) or Value(name=name, dtype="int64", shape=()) for name in cut.reply)
+        return tuple(self.graph.value_of(name) for name in cut.reply)
 
     def _cut(self, depth: int, edge: frozenset[str]) -> Cut:
         made = self._made_on_edge(edge)
@@ -181,7 +180,7 @@ class Cuts:
             name=names[0],
             aliases=names[1:],
             depth=depth if reply else len(self.graph.layers),
-            crossing=tuple(self.graph.values[name] for name in sent),
+            crossing=tuple(self.graph.value_of(name) for name in sent),
             reply=reply,
             edge_outputs=tuple(name for name in self.graph.output_names if name in made),
         )
@@ -194,8 +193,7 @@ class Cuts:
         return sum(self.graph.flops_of(layer, self.binding) for layer in layers)
 
     def _nbytes(self, name: str) -> int:
-        value = self.graph.values.get(name)
-        return value.nbytes(self.binding) if value is not None else 8
+        return self.graph.value_of(name).nbytes(self.binding)
 
 
 def is_made_on(graph: Graph, name: str, edge: frozenset[str]) -> bool:

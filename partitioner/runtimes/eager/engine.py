@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from partitioner.bundle import Bundle
-from partitioner.dims import evaluate, solvable, solve, symbols_of
+from partitioner.dims import evaluate, solve, symbols_of
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.graph import Value
 from partitioner.plan import Segment
@@ -110,7 +110,7 @@ class EagerSegment:
         self._engine = engine
         self._subgraph = extract(graph, segment)
         self._symbols = {symbol.name: symbol for symbol in graph.symbols}
-        self._known = solvable([value.shape for value in self._subgraph.inputs], graph.example_binding)
+        self._known = self._subgraph.known
         self.weight_names = self._subgraph.weights
         names = (
             *(value.name for value in self._subgraph.inputs),
@@ -126,7 +126,12 @@ class EagerSegment:
             layer_of=graph.layer_of,
         )
         self._weights = tuple(weights.get(self._subgraph.weights).values())
-        self._outputs = tuple(_output_value(graph.values.get(name), name) for name in self._subgraph.outputs)
+        self._numbers = {
+            value.name: graph.node[value.name].expression or 0
+            for value in self._subgraph.inputs
+            if value.name not in graph.values
+        }
+        self._outputs = tuple(graph.value_of(name) for name in self._subgraph.outputs)
         self._layer_starts = _layer_starts(self._program.layer_at)
         self.weight_bytes = weight_bytes(graph, self._subgraph.weights)
 
@@ -182,7 +187,7 @@ class EagerSegment:
         sizes = [size_of(node, binding) for node in self._subgraph.sizes]
         try:
             with torch.inference_mode():
-                given = [self._to_torch(tensors[value.name]) for value in self.inputs]
+                given = [self._given(value.name, tensors[value.name]) for value in self.inputs]
                 results = self._program.run([*given, *self._weights, *sizes], before=before)
                 self._engine.synchronise()
                 return {name: _to_numpy(result) for name, result in zip(self._subgraph.outputs, results, strict=True)}
@@ -198,19 +203,27 @@ class EagerSegment:
             array = tensors[value.name]
             if array.dtype.name != value.dtype or array.ndim != len(value.shape):
                 raise InputError(f"{value.name}: expected {_describe(value)}, got {array.dtype.name} {array.shape}")
-        binding = solve([(value.shape, tensors[value.name].shape) for value in self.inputs])
+        shapes = [(value.shape, tensors[value.name].shape) for value in self.inputs]
+        numbers = [((expression,), (int(tensors[name]),)) for name, expression in self._numbers.items()]
+        binding = solve([*shapes, *numbers])
         for value in self.inputs:
             actual = tensors[value.name].shape
             for dim, size in zip(value.shape, actual, strict=True):
                 if symbols_of(dim) <= self._known:
                     if not _is_bound(dim, binding) or evaluate(dim, binding) != size:
                         raise InputError(f"{value.name}: expected {_describe(value)}, got {shape_text(actual)}")
+        for (expression,), (number,) in numbers:
+            if symbols_of(expression) <= self._known and evaluate(expression, binding) != number:
+                raise InputError(f"size {expression} is given as {number}, which contradicts the tensors' shapes")
         for name, size in binding.items():
             symbol = self._symbols[name]
             if not symbol.from_data and (size < symbol.low or (symbol.high is not None and size > symbol.high)):
                 high = "" if symbol.high is None else symbol.high
                 raise InputError(f"size {name} is {size}, outside {symbol.low}..{high}, which the model was packed for")
         return binding
+
+    def _given(self, name: str, array: Array) -> torch.Tensor | int:
+        return int(array) if name in self._numbers else self._to_torch(array)
 
     def _to_torch(self, array: Array) -> torch.Tensor:
         """A tensor over the array's memory, or over a copy of it where kernels would round differently on it."""
@@ -234,10 +247,6 @@ def _to_numpy(result: object) -> Array:
     if tensor.dtype is torch.bfloat16:
         return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
-
-
-def _output_value(value: Value | None, name: str) -> Value:
-    return value if value is not None else Value(name=name, dtype="int64", shape=())
 
 
 def _layer_starts(layer_at: Sequence[int]) -> tuple[tuple[int, int], ...]:

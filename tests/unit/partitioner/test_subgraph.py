@@ -86,12 +86,16 @@ def test_a_size_is_read_from_what_crosses() -> None:
     assert [each.name for each in far.nodes] == ["b1", "c"]
 
 
-def test_where_nothing_that_crosses_has_the_size_its_tensor_crosses_too() -> None:
-    assert crossing(sized((4,)), {"x", "a"}, ["c"], {"b": 2}) == ("x", "a")
+def test_where_nothing_that_crosses_has_the_size_the_number_itself_crosses() -> None:
+    assert crossing(sized((4,)), {"x", "a"}, ["c"], {"b": 2}) == ("a", "n")
 
 
-def test_a_size_that_cannot_be_solved_brings_its_tensor() -> None:
-    assert crossing(sized(("b//2", 4)), {"x", "a"}, ["c"], {"b": 2}) == ("x", "a")
+def test_a_size_that_cannot_be_solved_crosses_as_a_number() -> None:
+    graph = sized(("b//2", 4))
+    assert crossing(graph, {"x", "a"}, ["c"], {"b": 2}) == ("a", "n")
+    part = extract(graph, segment(("a", "n"), ("c",)))
+    assert part.known == {"b"}
+    assert part.sizes == ()
 
 
 def test_a_segment_takes_only_what_it_needs() -> None:
