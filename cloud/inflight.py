@@ -212,7 +212,14 @@ class InFlight:
         except Exception as error:
             self.fail(frame.frame_id, frames.to_wire(error))
             return
-        self._charge(frame, answer.payload_bytes)
+        if self._charged_bytes + answer.payload_bytes > self._site.config.max_session_bytes:
+            full = Overloaded(
+                "answers that wait to be taken hold all the memory the session has", retry_after_s=_RETRY_S
+            )
+            self.fail(frame.frame_id, full)
+            return
+        frame.charged_bytes += answer.payload_bytes
+        self._charged_bytes += answer.payload_bytes
         result = pb.Result(
             frame_id=frame.frame_id,
             tensors=answer.headers,
@@ -230,10 +237,6 @@ class InFlight:
         self._site.tally.frames_answered += 1
         self._outbox.put(pb.ToEdge(result=result))
         self._outbox.put_frame(frame.frame_id, answer.buffers, lambda: self._close(frame.frame_id))
-
-    def _charge(self, frame: _Frame, more_bytes: int) -> None:
-        frame.charged_bytes += more_bytes
-        self._charged_bytes += more_bytes
 
     def _close(self, frame_id: int) -> None:
         frame = self._frames.pop(frame_id, None)

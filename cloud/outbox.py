@@ -28,6 +28,7 @@ class Outbox:
         self._message_bytes = 0
         self._frames: deque[tuple[int, Cursor, Callable[[], None]]] = deque()
         self._is_finished = False
+        self._moved_s = clock()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -58,6 +59,7 @@ class Outbox:
     def acked(self, frame_id: int, received_bytes: int) -> None:
         """The peer holds the first bytes of a frame."""
         if self._pacer.acked(frame_id, received_bytes, self._clock()):
+            self._moved_s = self._clock()
             self._wake.set()
 
     def finish(self) -> None:
@@ -75,6 +77,11 @@ class Outbox:
     def is_full(self) -> bool:
         """Whether so many messages wait that no more requests should be taken."""
         return not self._room.is_set()
+
+    @property
+    def unacknowledged_s(self) -> float:
+        """For how long payload has been out without a new acknowledgement; 0 where none is out."""
+        return self._clock() - self._moved_s if self._pacer.unacked_bytes else 0.0
 
     async def until_room(self) -> None:
         """Wait until the peer has taken enough of the messages."""
@@ -104,6 +111,8 @@ class Outbox:
         frame_id, cursor, on_sent = self._frames[0]
         offset = cursor.offset_bytes
         data = cursor.take(size_bytes)
+        if not self._pacer.unacked_bytes:
+            self._moved_s = self._clock()
         self._pacer.sent(frame_id, cursor.offset_bytes, len(data), self._clock())
         if not cursor.left_bytes:
             self._frames.popleft()

@@ -81,6 +81,7 @@ class Session:
             await asyncio.wait({writer}, timeout=_LAST_WRITE_S)
             raise
         finally:
+            self._outbox.abandon()  # answers nobody takes must not wait for the garbage collector
             tasks += self._frames.abandon()
             tasks += self._proposals.values()
             for task in tasks:
@@ -130,6 +131,8 @@ class Session:
             stalled_s = now_s - max(self._heard_s, self._wrote_s)
             if not self._is_listening and self._outbox.is_full and stalled_s > self._config.stall_s:
                 raise Unreachable(f"the client took nothing for {self._config.stall_s:g} s")
+            if self._outbox.unacknowledged_s > self._config.stall_s:
+                raise Unreachable(f"the client acknowledged nothing for {self._config.stall_s:g} s")
             if self._is_greeted:
                 sequence += 1
                 self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=sequence)))

@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from edge.errors import BadReply
 from partitioner.difference import INCOMPARABLE, relative_difference
 from partitioner.graph import Graph
+from partitioner.plan import Segment
 from partitioner.runtimes import Array
 
 Where = Literal["edge", "cloud", "split"]
@@ -55,6 +57,27 @@ class Answer:
     up_bytes: int
     down_bytes: int
     slowdown: float
+
+
+def check_reply(graph: Graph, segment: Segment, tensors: Mapping[str, Array]) -> None:
+    """Compare what came back with what the segment makes: names, element types, axes and sizes that are fixed.
+
+    Raises:
+        BadReply: it is something else.
+    """
+    if set(tensors) != set(segment.outputs):
+        raise BadReply(f"the worker answered {', '.join(sorted(tensors))[:200]}, not {', '.join(segment.outputs)}")
+    for name in segment.outputs:
+        wanted, found = graph.values.get(name), tensors[name]
+        if wanted is None:
+            continue  # a number: any of the kinds that arithmetic on sizes makes
+        fits = found.ndim == len(wanted.shape) and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(wanted.shape, found.shape, strict=True)
+        )
+        if not fits or found.dtype.name != wanted.dtype:
+            raise BadReply(
+                f"the worker answered {name} as {found.dtype.name} {found.shape}, which the model never makes"
+            )
 
 
 def assemble(graph: Graph, values: Mapping[str, Array]) -> tuple[dict[str, Array], object]:

@@ -6,6 +6,7 @@ caller's thread.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -146,6 +147,8 @@ class Frame:
         except WireError as error:
             raise BadReply(f"the worker's answer cannot be read: {error.detail}") from error
         timings, load = self._header.timings, self._header.load
+        if not all(math.isfinite(taken_s) and taken_s >= 0 for _, taken_s in timings.ListFields()):
+            raise BadReply("the worker's answer states times that are none")
         worker = WorkerTimes(
             receive_s=timings.receive_s,
             decode_s=timings.decode_s,

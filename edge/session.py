@@ -22,13 +22,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from edge.advisor import AUTO, Advisor, Evidence, OnProgress, Selected, Wish, select
-from edge.answer import Answer, Times, Where, assemble
+from edge.answer import Answer, Times, Where, assemble, check_reply
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
 from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
-from edge.errors import EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
+from edge.errors import DeadlineExceeded, EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
 from partitioner.bundle import Bundle
@@ -127,6 +127,7 @@ class Session:
         self._evidence: Evidence | None = None
         self._connection: Connection | None = None
         self._is_worker_down = False
+        self._has_been_served = False
 
     def open(self) -> Session:
         """Open the bundle and the engine, and reach the worker where one is needed.
@@ -201,8 +202,8 @@ class Session:
             selected = select(self.cuts, self._wish, sample, evidence=lambda: self._evidence_for(sample, sizes))
             if not selected.plan.is_local:
                 self.client.propose(selected.plan)
-        except (WorkerLost, WorkerUnreachable) as error:
-            if not self._may_fall_back:
+        except (WorkerLost, WorkerUnreachable, WorkerRefused, DeadlineExceeded) as error:
+            if not self._may_fall_back or self._concerns_every_frame(error):
                 raise
             self._note_down(error)
             return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
@@ -352,14 +353,16 @@ class Session:
         start_s = time.perf_counter()
         try:
             reply = self._connection.ask(selected.plan, index, sent, chosen, deadline_s=left_s)
+            check_reply(self.bundle.graph, segment, reply.tensors)
         except EdgeError as error:
-            if not self._may_fall_back or (isinstance(error, WorkerRefused) and error.code in _EVERY_FRAME):
+            if not self._may_fall_back or self._concerns_every_frame(error):
                 raise
             spent.wire_s += time.perf_counter() - start_s
             spent.is_fallback = True
             self._note_down(error)
             return self._run_here(segment, sent, spent)
         self._is_worker_down = False
+        self._has_been_served = True
         spent.encode_s += reply.encode_s + reply.worker.encode_s
         spent.decode_s += reply.decode_s + reply.worker.decode_s
         spent.wire_s += reply.wire_s
@@ -369,6 +372,11 @@ class Session:
         spent.up_bytes += reply.up_bytes
         spent.down_bytes += reply.down_bytes
         return reply.tensors
+
+    def _concerns_every_frame(self, error: EdgeError) -> bool:
+        """Whether the worker never served this session and never will; one that did may have come back as another."""
+        is_for_good = isinstance(error, WorkerRefused) and error.code in _EVERY_FRAME
+        return is_for_good and not self._has_been_served
 
     def _note_down(self, error: EdgeError) -> None:
         if not self._is_worker_down:

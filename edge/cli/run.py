@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.cli.report import Report
     from edge.cli.save import check_target, path_of
     from edge.clock import DeviceClock
-    from partitioner.errors import InputError, UsageError
+    from partitioner.errors import UsageError
 
     if not args.input and not args.random:
         raise UsageError("nothing to answer: give --input FILE or --random N")
@@ -84,20 +86,33 @@ def run(args: argparse.Namespace) -> int:
         check_target(args.save)
     bundle = open_model(args)
     report = Report(bundle, as_json=args.json, clock=DeviceClock(slowdown=args.slowdown))
-    found = list(_samples(args, bundle))
+    found = enumerate(_samples(args, bundle), start=1)
+    readable = list(islice(_readable(found, report), 1))
+    if not readable:
+        return 1
     with (
         progress_bars() as on_progress,
         session_of(args, bundle, on_progress, cut=args.cut, codec=args.codec) as session,
     ):
-        for number, (name, sample) in enumerate(found, start=1):
-            if isinstance(sample, InputError):
-                report.failure(name, sample)
-                continue
-            save = None if args.save is None else path_of(args.save, number, count=len(found))
+        for number, sample in chain(readable, _readable(found, report)):
+            save = None if args.save is None else path_of(args.save, number, count=args.random + len(args.input))
             for _ in range(args.repeat):
                 if not _answer(session, sample, report, is_checked=args.check, post=post, save=save):
                     break
     return 1 if report.failures else 0
+
+
+def _readable(
+    found: Iterator[tuple[int, tuple[str, Sample | InputError]]], report: Report
+) -> Iterator[tuple[int, Sample]]:
+    """Inputs that could be read, one by one, with their number; the others are reported in their place."""
+    from partitioner.errors import InputError
+
+    for number, (name, sample) in found:
+        if isinstance(sample, InputError):
+            report.failure(name, sample)
+        else:
+            yield number, sample
 
 
 def _samples(args: argparse.Namespace, bundle: Bundle) -> Iterator[tuple[str, Sample | InputError]]:
@@ -111,8 +126,9 @@ def _samples(args: argparse.Namespace, bundle: Bundle) -> Iterator[tuple[str, Sa
     if args.random:
         ranges = {each.name: (each.low, each.high + 1) for each in graph.inputs}
         binding = graph.example_binding
-        for sample in inputs.random_samples(args.random, values, binding=binding, ranges=ranges, seed=args.seed):
-            yield sample.name, sample
+        for index in range(args.random):
+            drawn = inputs.random_samples(1, values, binding=binding, ranges=ranges, seed=args.seed + index)
+            yield f"random[{index}]", replace(drawn[0], name=f"random[{index}]")
 
 
 def _read(path: str, values: Sequence[Value], bundle: Bundle) -> list[tuple[str, Sample | InputError]]:
