@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -10,16 +12,16 @@ from partitioner.bundle import Bundle
 from partitioner.dims import solve
 from partitioner.errors import InputError
 from partitioner.graph import Graph, Symbol
-from partitioner.inputs import Sample
+from partitioner.inputs import Sample, read
 from partitioner.runtimes import Array
 
 
 def to_sample(given: object, bundle: Bundle) -> Sample:
     """A sample of whatever a program holds.
 
-    A mapping holds one tensor per model input. Bytes are an encoded picture. An array of uint8 is pixels (or an encoded
-    picture, where it has one axis) for a model that prepares pictures; any other array is the model's one input.
-    Whatever numpy can read counts as an array.
+    A path names a file as ``cleft-edge run --input`` takes it. A mapping holds one tensor per model input. Bytes are an
+    encoded picture. An array of uint8 is pixels (or an encoded picture, where it has one axis) for a model that
+    prepares pictures; any other array is the model's one input. Whatever numpy can read counts as an array.
 
     Raises:
         InputError: it fits none of these.
@@ -27,6 +29,9 @@ def to_sample(given: object, bundle: Bundle) -> Sample:
     inputs = bundle.graph.inputs
     if isinstance(given, Sample):
         return given
+    if isinstance(given, str | os.PathLike):
+        values = [each.value for each in inputs]
+        return read(Path(given), bundle_inputs=values, preprocess=bundle.preprocess)[0]
     if isinstance(given, Mapping):
         tensors = {str(name): _array(value) for name, value in given.items()}
         return _of_tensors(tensors, bundle.graph)

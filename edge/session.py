@@ -183,6 +183,11 @@ class Session:
             self._evidence = self._advisor.gather(self.client)
         return self._evidence
 
+    def evidence_for(self, given: object) -> Evidence:
+        """The same, at the sizes and with the preparing of an input like this one."""
+        sample = to_sample(given, self.bundle)
+        return self._evidence_for(sample, self._sizes(sample))
+
     def select(self, given: object) -> Selected:
         """The plan for inputs like this one, made ready.
 

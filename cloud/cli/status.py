@@ -6,7 +6,7 @@ import argparse
 
 from partitioner.cli.arguments import duration_s, target
 
-HELP = "Ask a worker what it serves and how busy it is"
+HELP = "ask a worker what it serves and how busy it is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the worker's status."""
+    from cloud.errors import ListenError
     from partitioner.cli.output import print_json, print_table
     from protos.channel import WorkerStub, dial
+    from protos.errors import Unreachable
 
     channel = dial(args.target)
     try:
         reply = WorkerStub(channel, target=args.target).status(timeout_s=args.timeout)
+    except Unreachable as error:
+        raise ListenError(f"no worker answers at {args.target}: is cleft-cloud serve running there?") from error
     finally:
         channel.close()
     models = [

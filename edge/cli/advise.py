@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_session_arguments, progress_bars, session_of
@@ -12,13 +13,15 @@ from partitioner.cli.models import add_model_arguments, open_model
 from partitioner.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from partitioner.bundle import Bundle
     from partitioner.cost import CandidateTable
+    from partitioner.inputs import Sample
     from partitioner.optimize.gains import Gains
 
 HELP = "say whether splitting a model pays, where to cut it, and what that gains"
 EXAMPLES = """\
 examples:
-  cleft-edge advise torchvision:resnet18 --cloud 10.0.0.5:50051
+  cleft-edge advise torchvision:resnet18 --cloud 10.0.0.5:50051 --input photo.jpg
   cleft-edge advise resnet18.bundle --cloud 10.0.0.5:50051 --slowdown 8 --lossy
 """
 SCHEMA = "cleft.advise/1"
@@ -28,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model_arguments(parser)
     add_session_arguments(parser)
+    parser.add_argument(
+        "--input", type=Path, metavar="FILE", help="an input like those to come (default: a made-up one)"
+    )
     parser.add_argument(
         "--input-bytes", type=size_bytes, metavar="N", help="size of the original input (default: the profile's)"
     )
@@ -40,11 +46,16 @@ def run(args: argparse.Namespace) -> int:
     from partitioner.optimize.gains import gains
 
     bundle = open_model(args)
+    sample = _sample(args.input, bundle) if args.input is not None else None
     with progress_bars() as on_progress, session_of(args, bundle, on_progress) as session:
-        evidence = session.evidence()
+        evidence = session.evidence() if sample is None else session.evidence_for(sample)
+    if sample is not None and sample.source is not None and args.input_bytes is None:
+        args.input_bytes = sample.nbytes_original
     table = evidence.table(codecs=codecs_of(args), max_error=args.max_error, source_bytes=args.input_bytes)
     found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
     notes = list(table.notes)
+    if sample is None and bundle.preprocess is not None:
+        notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")
     if args.cloud is None:
         notes.append("no --cloud was given: the worker measured is a child process on this machine")
     if args.json:
@@ -52,6 +63,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(table, found, notes)
     return 0
+
+
+def _sample(path: Path, bundle: Bundle) -> Sample:
+    from partitioner import inputs
+
+    values = [each.value for each in bundle.graph.inputs]
+    return inputs.read(path, bundle_inputs=values, preprocess=bundle.preprocess)[0]
 
 
 def _record(table: CandidateTable, found: list[Gains], notes: list[str]) -> dict[str, object]:
@@ -66,24 +84,25 @@ def _record(table: CandidateTable, found: list[Gains], notes: list[str]) -> dict
 
 
 def _print(table: CandidateTable, found: list[Gains], notes: list[str]) -> None:
-    from partitioner.units import mbit, ms
+    from partitioner.units import digits
 
     print(f"{table.model_name}: {found[0].verdict}")
     print()
     rows = [
         (
             each.link.name,
-            f"{mbit(each.link.up_bytes_per_s)} / {mbit(each.link.down_bytes_per_s)}",
-            ms(each.link.rtt_s),
-            ms(each.all_local.predicted_s),
-            ms(each.all_cloud.predicted_s),
-            ms(each.chosen.predicted_s),
+            f"{digits(each.link.up_mbit)} / {digits(each.link.down_mbit)}",
+            digits(each.link.rtt_s * 1e3),
+            digits(each.all_local.predicted_s * 1e3),
+            digits(each.all_cloud.predicted_s * 1e3),
+            digits(each.chosen.predicted_s * 1e3),
             f"{each.chosen.candidate.cut} ({each.chosen.candidate.codec})",
             f"{each.gain:.2f}x",
         )
         for each in found
     ]
-    headings = ("link", "up / down", "round trip", "all-local", "all-cloud", "best", "where (codec)", "gain")
-    print_table(headings, rows, left=(0, 6), highlight=0)
+    headings = ("link", "Mbit/s up / down", "ms round trip", "all-local", "all-cloud", "best", "where (codec)", "gain")
+    print_table(headings, rows, left=(0, 6), highlight=0, optional=(2, 1))
+    print("times in ms")
     for note in notes:
         print(f"note: {note}")

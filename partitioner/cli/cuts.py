@@ -77,5 +77,10 @@ def run(args: argparse.Namespace) -> int:
         )
         for cut, cost in priced
     ]
-    print_table(("cut", "id", "crosses", "bytes", "GFLOP edge / cloud", "weights edge / cloud"), rows, left=(0, 1, 2))
+    print_table(
+        ("cut", "id", "crosses", "bytes", "GFLOP edge / cloud", "weights edge / cloud"),
+        rows,
+        left=(0, 1, 2),
+        optional=(2, 4, 5),
+    )
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,13 @@ def run(args: argparse.Namespace) -> int:
 
     began = time.monotonic()
     with progress("demo", total=demo.steps()) as advance:
-        found = demo.demonstrate(advance=lambda what: advance(1, what))
+
+        def step(what: str) -> None:
+            advance(1, what)
+            if not sys.stderr.isatty():
+                print(f"demo: {what}", file=sys.stderr, flush=True)
+
+        found = demo.demonstrate(advance=step)
     took_s = time.monotonic() - began
     if args.json:
         print_json(answer(found, took_s=took_s))
@@ -86,6 +93,7 @@ def _print(found: Demonstration, *, took_s: float) -> None:
         ("model", "link", "way", "cut", "codec", "predicted ms", "measured ms", "bytes up", "answers", "max_rel_diff"),
         [_cells(row, is_fastest=row.measured_s == fastest[row.model, row.link]) for row in found.networks],
         left=(0, 1, 2, 3, 4, 8),
+        optional=(9, 7, 8, 4),
     )
     print()
     for verdict in found.verdicts:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 Row = Sequence[str]
+_GAP = 3
+"""Blanks that rich leaves between columns."""
 
 
 def print_json(answer: Mapping[str, object], *, indent: int | None = 2) -> None:
@@ -28,15 +30,24 @@ def warn(message: str) -> None:
 
 
 def print_table(
-    headings: Row, rows: Sequence[Row], *, left: Sequence[int] = (0,), highlight: int | None = None
+    headings: Row,
+    rows: Sequence[Row],
+    *,
+    left: Sequence[int] = (0,),
+    highlight: int | None = None,
+    optional: Sequence[int] = (),
 ) -> None:
     """Print a table to stdout: with rich on a terminal, as aligned plain text in a pipe.
+
+    No cell is ever folded, so that names can be copied. On a terminal that is too narrow, optional columns are left
+    out; where that is not enough, lines run over.
 
     Args:
         headings: one per column.
         rows: cells as text.
         left: columns that are aligned to the left; the others are numbers.
         highlight: row to stress where colours exist.
+        optional: columns that may be left out on a narrow terminal, the first to go first.
     """
     if not sys.stdout.isatty():
         for line in plain_table(headings, rows, left=left):
@@ -47,12 +58,29 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(soft_wrap=True)
+    shown = _fitting(headings, rows, optional, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index in left else "right", overflow="fold")
-    for index, row in enumerate(rows):
-        table.add_row(*map(Text, row), style="bold green" if index == highlight else None)
-    Console().print(table)
+    for index in shown:
+        table.add_column(headings[index], justify="left" if index in left else "right", no_wrap=True)
+    for number, row in enumerate(rows):
+        cells = [Text(row[index]) for index in shown]
+        table.add_row(*cells, style="bold green" if number == highlight else None)
+    console.print(table, width=_width(headings, rows, shown), crop=False, soft_wrap=True)
+
+
+def _fitting(headings: Row, rows: Sequence[Row], optional: Sequence[int], width: int) -> list[int]:
+    """The columns to show: all of them, less optional ones while the table is wider than the terminal."""
+    shown = list(range(len(headings)))
+    for index in optional:
+        if _width(headings, rows, shown) <= width:
+            break
+        shown.remove(index)
+    return shown
+
+
+def _width(headings: Row, rows: Sequence[Row], shown: Sequence[int]) -> int:
+    return sum(max(len(row[index]) for row in (headings, *rows)) + _GAP for index in shown)
 
 
 def plain_table(headings: Row, rows: Sequence[Row], *, left: Sequence[int] = (0,)) -> Iterator[str]:

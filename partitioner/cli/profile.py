@@ -117,7 +117,9 @@ def _print(profile: Profile) -> None:
         )
         for layer in profile.layers
     ]
-    print_table(("layer", "kind", "ms", "spread", "MFLOP", "weights", "output"), layers, left=(0, 1))
+    print_table(
+        ("layer", "kind", "ms", "spread", "MFLOP", "weights", "output"), layers, left=(0, 1), optional=(3, 1, 5, 6)
+    )
     print()
     cuts = [
         (
@@ -132,7 +134,7 @@ def _print(profile: Profile) -> None:
         for cut in profile.cuts
     ]
     headings = ("cut", "prefix ms", "suffix ms", "how", "crosses", "none+zstd", "int8+zstd", "edge memory")
-    print_table(headings, cuts, left=(0, 3))
+    print_table(headings, cuts, left=(0, 3), optional=(7, 5, 3, 6))
     print()
     total_s = sum(layer.forward.median_s for layer in profile.layers)
     runtime = profile.runtime

@@ -71,7 +71,7 @@ def capture(module: torch.nn.Module, example: Example, *, dynamic: DynamicSizes 
     Raises:
         ModelError: ``torch.export`` refuses the module, or the graph holds something that cannot be written down.
     """
-    notes = ["the module was in training mode, and is captured in inference mode"] if module.training else []
+    notes: list[str] = []
     try:
         with _quiet():
             module = module.eval().cpu()

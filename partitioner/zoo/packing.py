@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from partitioner import bundle as bundles
@@ -46,7 +47,7 @@ def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bun
         origin=source.origin,
         notes=(*source.notes, *captured.notes),
         preprocess=_preprocess_record(request, source, captured),
-        labels=_labels(request, source),
+        labels=_labels(request, source, captured),
         examples=captured.examples,
         overwrite=overwrite,
     )
@@ -134,13 +135,26 @@ def _preprocess_record(request: ModelRequest, source: Source, captured: Capture)
     record = {**record, "input": names[0]}
     try:
         preprocess.check(record)
+        made = preprocess.apply(record, np.zeros((64, 64, 3), np.uint8))[names[0]]
     except (BundleError, InputError) as error:
         raise UsageError(f"the preprocess record cannot be used: {error}") from error
+    value = captured.graph.inputs[0].value
+    fixed = [size for size, dim in zip(made.shape, value.shape, strict=False) if isinstance(dim, int) and dim != size]
+    if made.ndim != len(value.shape) or fixed or made.dtype.name != value.dtype:
+        shape = "x".join(map(str, value.shape))
+        raise UsageError(
+            f"the preprocess record makes {made.dtype.name} {'x'.join(map(str, made.shape))}, "
+            f"and the model takes {value.dtype} {shape}: change the record, or pack with another --shape"
+        )
     return record
 
 
-def _labels(request: ModelRequest, source: Source) -> tuple[str, ...] | None:
+def _labels(request: ModelRequest, source: Source, captured: Capture) -> tuple[str, ...] | None:
     if request.labels is None:
         return source.labels
     lines = read_record(request.labels, "--labels").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    labels = tuple(line.strip() for line in lines if line.strip())
+    shapes = [value.shape for name in captured.graph.output_names if (value := captured.graph.values.get(name))]
+    if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] != len(labels):
+        raise UsageError(f"--labels {request.labels} names {len(labels)} classes; the model scores {shapes[0][1]}")
+    return labels

@@ -7,8 +7,10 @@ of ``torchvision.models`` importable; a model that really calls one of them stil
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -89,7 +91,8 @@ def _build(models: ModuleType, name: str, weights: object, spec: str) -> torch.n
     ):
         options["weights_backbone"] = None
     try:
-        module = models.get_model(name, **options)
+        with contextlib.redirect_stdout(sys.stderr):  # a download says so on stdout
+            module = models.get_model(name, **options)
     except OSError as error:
         raise ModelError(
             f"the weights of {spec} cannot be fetched ({error}); without ?weights= the weights are random"

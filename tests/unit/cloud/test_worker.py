@@ -159,7 +159,8 @@ def test_closing_abandons_what_waits():
         waiting = asyncio.create_task(worker.run(lambda ticket: None))
         await asyncio.sleep(0)
         closing = asyncio.create_task(asyncio.to_thread(worker.close, timeout_s=WAIT_S))
-        await asyncio.sleep(0)
+        while not worker._is_closed:
+            await asyncio.sleep(0)
         held.let_go.set()
         assert await closing
         assert await running == "done"

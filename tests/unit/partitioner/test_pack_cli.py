@@ -161,3 +161,16 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], *, says: str
     assert "Traceback" not in printed.err
     assert "internal error" not in printed.err
     return code
+
+
+def test_records_that_do_not_fit_the_model_are_refused_at_packing(capsys: pytest.CaptureFixture[str]) -> None:
+    from partitioner import preprocess
+
+    record = preprocess.imagenet(resize=16, crop=16)
+    Path("large.json").write_text(json.dumps(record))
+    assert main(["pack", "pack_cli_models:image", "-o", "b", "--preprocess", "large.json"]) == 2
+    assert "makes float32 1x3x16x16, and the model takes float32 1x3x8x8" in capsys.readouterr().err
+    Path("labels.txt").write_text("a\nb\n")
+    assert main(["pack", "digits", "-o", "b", "--labels", "labels.txt"]) == 2
+    assert "names 2 classes; the model scores 10" in capsys.readouterr().err
+    assert not Path("b").exists()

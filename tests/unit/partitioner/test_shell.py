@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import textwrap
 import pytest
 
 from partitioner.cli import PROGRAM, arguments
-from partitioner.cli.output import plain_table, print_json, progress
+from partitioner.cli.output import plain_table, print_json, print_table, progress
 from partitioner.cli.shell import Program, run_program
 from partitioner.errors import CleftError, PlanError, UsageError
 
@@ -239,3 +240,17 @@ def test_progress_is_silent_in_a_pipe(capsys):
         advance(1, "first")
         advance(1, "second")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_table_on_a_narrow_terminal_keeps_every_name_whole(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is folded over lines cannot be copied back into a command."""
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = [f"after:features.{index}.conv.block" for index in range(3)]
+    print_table(("cut", "what", "bytes"), [(name, "y" * 40, "1.20 MB") for name in names], optional=(1,))
+    lines = shown.getvalue().splitlines()
+    assert all(any(name in line and "1.20 MB" in line for line in lines) for name in names)
+    assert not any("yyyy" in line for line in lines)
