@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_said_in_one_line(bundle, tmp_path):
         taken.listen()
         port = str(taken.getsockname()[1])
         refused(cleft_cloud("serve", "--model", model, "--port", port), "cannot listen on")
-    refused(cleft_cloud("status", f"127.0.0.1:{port}", "--timeout", "2s"), "does not answer")
+    refused(cleft_cloud("status", f"127.0.0.1:{port}", "--timeout", "2s"), "no worker answers")
     refused(cleft_cloud("serve", "--model", model, "--host", "0.0.0.0"), "--insecure-bind")
     refused(cleft_cloud("serve", "--model", str(tmp_path / "none.bundle")), "none.bundle")
     refused(cleft_cloud("serve", "--model", model, "--port", "70000"), "no port", code=2)
