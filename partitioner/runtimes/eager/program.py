@@ -1,8 +1,8 @@
 """A segment as a flat list of calls over numbered slots.
 
 Compiling resolves every operator, every constant and every name once; running is a loop that fills in arguments, calls,
-stores the result and forgets what nobody reads any more. Measured against a generated ``GraphModule`` it is as fast,
-and it can stop or take the time between layers.
+stores the result and forgets what nobody reads any more. Unlike a generated module it holds no code, and it can stop or
+take the time between layers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Call:
 
 
 class Program:
-    """Calls in order. ``marks`` are the indices of calls before which a layer begins."""
+    """Calls in order; ``layer_at`` says which layer each belongs to, -1 for none."""
 
     def __init__(
         self,
