@@ -2,11 +2,12 @@
 
 Training amplifies rounding: in float32, two processors that add in another order end with networks that differ by a
 few pictures. In float64 what differs is far below the rounding to float32 that is written, so that the file is, but
-for ties, the same anywhere; on one machine and its versions it is the same bytes. The record beside the weights says which machine that was.
+for ties, the same anywhere; on one machine and its versions it is the same bytes. The record beside the weights says
+which machine that was.
 
 Each epoch moves, turns and scales every picture a little, a new draw each time, which is what a 1,437-picture training
-set lacks. The last step's weights are kept. The settings were chosen while errors on the held-out pictures were visible,
-and other seeds err on 0 to 2 of the 360: read an accuracy of 100 % as "over 99.4 %".
+set lacks. The last step's weights are kept. The settings were chosen while errors on the held-out pictures were
+visible, and other seeds err on 0 to 2 of the 360: read an accuracy of 100 % as "over 99.4 %".
 """
 
 from __future__ import annotations
