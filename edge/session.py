@@ -18,11 +18,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 
 from edge.advisor import AUTO, Advisor, Evidence, OnProgress, Selected, Wish, select
-from edge.answer import Answer, Times, Where, assemble, check_reply
+from edge.answer import Answer, Where, assemble, check_reply
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
@@ -31,6 +31,7 @@ from edge.embedded import EmbeddedWorker
 from edge.errors import DeadlineExceeded, EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
+from edge.spending import Spent
 from partitioner.bundle import Bundle
 from partitioner.cost import LOSSLESS
 from partitioner.errors import InputError, SegmentError, UsageError
@@ -45,22 +46,6 @@ _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
 _PREPARE_RUNS = 3
 _KEPT_PLANS = 64
 _STEPS_PER_DOUBLING = 8
-
-
-@dataclass(slots=True)
-class _Spent:
-    """What one request has cost so far."""
-
-    preprocess_s: float = 0.0
-    head_s: float = 0.0
-    encode_s: float = 0.0
-    wire_s: float = 0.0
-    queue_s: float = 0.0
-    decode_s: float = 0.0
-    tail_s: float = 0.0
-    up_bytes: int = 0
-    down_bytes: int = 0
-    is_fallback: bool = False
 
 
 class Session:
@@ -229,7 +214,7 @@ class Session:
         """
         sample = to_sample(given, self.bundle)
         selected = self.select(sample)
-        spent = _Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._is_worker_down)
+        spent = Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._is_worker_down)
         start_s = time.perf_counter()
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
         values = self._walk(selected, sample, spent, deadline_s=deadline_s)
@@ -242,16 +227,7 @@ class Session:
             codec=selected.codec,
             where=_where(selected, spent),
             is_fallback=spent.is_fallback,
-            times=Times(
-                total_s=time.perf_counter() - start_s,
-                preprocess_s=spent.preprocess_s,
-                head_s=spent.head_s,
-                encode_s=spent.encode_s,
-                wire_s=spent.wire_s,
-                queue_s=spent.queue_s,
-                decode_s=spent.decode_s,
-                tail_s=spent.tail_s,
-            ),
+            times=spent.times(total_s=time.perf_counter() - start_s),
             up_bytes=spent.up_bytes,
             down_bytes=spent.down_bytes,
             slowdown=self._clock.slowdown,
@@ -311,7 +287,7 @@ class Session:
         arguments = ["--threads", str(self._threads), "--device", self._device]
         return [*arguments, *(f"--allow-ops={namespace}" for namespace in self._allow_ops)]
 
-    def _walk(self, selected: Selected, sample: Sample, spent: _Spent, *, deadline_s: float | None) -> dict[str, Array]:
+    def _walk(self, selected: Selected, sample: Sample, spent: Spent, *, deadline_s: float | None) -> dict[str, Array]:
         values: dict[str, Array] = dict(sample.tensors or {})
         if sample.source is not None:
             values[SOURCE] = sample.source
@@ -329,13 +305,13 @@ class Session:
             chosen.update(stage.codecs)
         return values
 
-    def _prepared(self, sample: Sample, spent: _Spent) -> dict[str, Array]:
+    def _prepared(self, sample: Sample, spent: Spent) -> dict[str, Array]:
         assert sample.source is not None
         tensors, took_s = self._runner.preprocess(sample.source)
         spent.preprocess_s += took_s
         return tensors
 
-    def _run_here(self, segment: Segment, values: Mapping[str, Array], spent: _Spent) -> dict[str, Array]:
+    def _run_here(self, segment: Segment, values: Mapping[str, Array], spent: Spent) -> dict[str, Array]:
         ran = self._runner.run(segment, values)
         spent.head_s += ran.compute_s
         spent.preprocess_s += ran.preprocess_s
@@ -347,7 +323,7 @@ class Session:
         index: int,
         values: Mapping[str, Array],
         chosen: Mapping[str, str],
-        spent: _Spent,
+        spent: Spent,
         *,
         left_s: float | None,
     ) -> dict[str, Array]:
@@ -368,14 +344,7 @@ class Session:
             return self._run_here(segment, sent, spent)
         self._is_worker_down = False
         self._has_been_served = True
-        spent.encode_s += reply.encode_s + reply.worker.encode_s
-        spent.decode_s += reply.decode_s + reply.worker.decode_s
-        spent.wire_s += reply.wire_s
-        spent.queue_s += reply.worker.queue_s
-        spent.preprocess_s += reply.worker.preprocess_s
-        spent.tail_s += reply.worker.compute_s
-        spent.up_bytes += reply.up_bytes
-        spent.down_bytes += reply.down_bytes
+        spent.take(reply)
         return reply.tensors
 
     def _concerns_every_frame(self, error: EdgeError) -> bool:
@@ -411,7 +380,7 @@ class Session:
         self._notify(f"plan pinned: this device holds {size(held_bytes)} of weights, and gives up finishing alone")
 
 
-def _where(selected: Selected, spent: _Spent) -> Where:
+def _where(selected: Selected, spent: Spent) -> Where:
     if spent.is_fallback or selected.plan.is_local:
         return "edge"
     return "split" if selected.cut.depth else "cloud"

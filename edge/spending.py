@@ -1,0 +1,48 @@
+"""What one request costs, summed while its plan is walked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.answer import Times
+from edge.frames import Reply
+
+
+@dataclass(slots=True)
+class Spent:
+    """Seconds and bytes of one request so far; ``is_fallback`` where this device did the worker's part."""
+
+    preprocess_s: float = 0.0
+    head_s: float = 0.0
+    encode_s: float = 0.0
+    wire_s: float = 0.0
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    tail_s: float = 0.0
+    up_bytes: int = 0
+    down_bytes: int = 0
+    is_fallback: bool = False
+
+    def take(self, reply: Reply) -> None:
+        """Add what a stage in the cloud took, there and on the way."""
+        self.encode_s += reply.encode_s + reply.worker.encode_s
+        self.decode_s += reply.decode_s + reply.worker.decode_s
+        self.wire_s += reply.wire_s
+        self.queue_s += reply.worker.queue_s
+        self.preprocess_s += reply.worker.preprocess_s
+        self.tail_s += reply.worker.compute_s
+        self.up_bytes += reply.up_bytes
+        self.down_bytes += reply.down_bytes
+
+    def times(self, *, total_s: float) -> Times:
+        """The times of an answer."""
+        return Times(
+            total_s=total_s,
+            preprocess_s=self.preprocess_s,
+            head_s=self.head_s,
+            encode_s=self.encode_s,
+            wire_s=self.wire_s,
+            queue_s=self.queue_s,
+            decode_s=self.decode_s,
+            tail_s=self.tail_s,
+        )
