@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from partitioner.dims import Binding, Dim, evaluate, product, shape_of, symbols_of
+from partitioner.dims import Binding, Dim, evaluate, shape_of, symbols_of
 
 DTYPE_BYTES = {
     "bool": 1,
@@ -286,8 +286,3 @@ def free_names(nodes: tuple[Node, ...], inputs: tuple[str, ...], from_data: froz
 def is_size(node: Node, from_data: frozenset[str]) -> bool:
     """Whether a node is a number that follows from the inputs' shapes, so that no side has to compute it."""
     return node.kind == "scalar" and node.expression is not None and not symbols_of(node.expression) & from_data
-
-
-def elements(value: Value) -> Dim:
-    """Number of elements, as a size."""
-    return product(value.shape)
