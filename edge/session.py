@@ -205,6 +205,19 @@ class Session:
             self._selected.popitem(last=False)
         return selected
 
+    def ready(self, given: object, *, cut: str, codec: str | None = None) -> Selected:
+        """The plan of this cut and codec, made ready whatever the session would choose; ``answer`` runs it.
+
+        Raises:
+            CleftError: there is none, or the worker refuses it.
+        """
+        sample = to_sample(given, self.bundle)
+        selected = select(self.cuts, Wish(cut=cut, codec=codec), sample, evidence=self.evidence)
+        if not selected.plan.is_local:
+            self.client.propose(selected.plan)
+        self._warm(selected, sample)
+        return selected
+
     def __call__(self, given: object, *, deadline_s: float | None = None) -> Answer:
         """Answer one input: an array, a mapping of names to arrays, or a picture's bytes or pixels.
 
@@ -213,7 +226,11 @@ class Session:
             EdgeError: the worker was needed and could not be had; only without ``fallback``.
         """
         sample = to_sample(given, self.bundle)
-        selected = self.select(sample)
+        return self.answer(sample, self.select(sample), deadline_s=deadline_s)
+
+    def answer(self, given: object, selected: Selected, *, deadline_s: float | None = None) -> Answer:
+        """Answer one input by a plan that is ready; raises what a call raises."""
+        sample = to_sample(given, self.bundle)
         spent = Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._is_worker_down)
         start_s = time.perf_counter()
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
