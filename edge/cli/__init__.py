@@ -14,6 +14,7 @@ PROGRAM = Program(
         "advise": "edge.cli.advise",
         "link": "edge.cli.link",
         "fetch-profile": "edge.cli.fetch_profile",
+        "trial": "edge.cli.trial",
     },
 )
 
