@@ -12,100 +12,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from partitioner.cutprofile import (
+    ALL_CLOUD,
+    ALL_LOCAL,
+    CodecCost,
+    CutProfile,
+    How,
+    TensorCodecs,
+    TensorSpec,
+    Timing,
+    read_cut,
+    read_timing,
+)
 from partitioner.errors import ProfileError
+from partitioner.layergraph import INPUT, Flow
 from partitioner.records import Fields, RecordError, read, read_value, to_json
 
-SCHEMA = "cleft.profile/1"
-MAX_TEXT_CHARS = 64 * 2**20
-ALL_CLOUD = "cloud"
-ALL_LOCAL = "local"
+__all__ = [
+    "ALL_CLOUD",
+    "ALL_LOCAL",
+    "MAX_TEXT_CHARS",
+    "SCHEMA",
+    "CodecCost",
+    "CutProfile",
+    "DeviceInfo",
+    "Flow",
+    "How",
+    "LayerProfile",
+    "Profile",
+    "RuntimeRecord",
+    "SourceKind",
+    "SourceProfile",
+    "TensorCodecs",
+    "TensorSpec",
+    "Timing",
+]
 
-How = Literal["measured", "calibrated"]
+SCHEMA = "cleft.profile/2"
+MAX_TEXT_CHARS = 64 * 2**20
+
 SourceKind = Literal["file", "pixels", "tensor"]
 Weights = Literal["trained", "random", "given"]
 
 _FAMILY = "cleft.profile/"
-_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """Median and interquartile range of ``samples`` runs; a calibrated one is inferred from its neighbours."""
-
-    median_s: float
-    spread_s: float = 0.0
-    samples: int = 1
-    how: How = "measured"
-
-    def slowed(self, factor: float) -> Timing:
-        """The timing of a machine ``factor`` times slower."""
-        return replace(self, median_s=self.median_s * factor, spread_s=self.spread_s * factor)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """A tensor that crosses; ``dtype`` is numpy's name, the shape is bound."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodecCost:
-    """One codec over all crossing tensors at once; ``max_error`` is max|a-b| / max|a| after decoding."""
-
-    codec: str
-    up_bytes: int
-    encode_s: float
-    decode_s: float
-    max_error: float = 0.0
-
-    def slowed(self, factor: float) -> CodecCost:
-        """The cost on a machine ``factor`` times slower."""
-        return replace(self, encode_s=self.encode_s * factor, decode_s=self.decode_s * factor)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutProfile:
-    """One cut on this device: ``prefix`` runs its edge side, ``suffix`` its cloud side.
-
-    ``crossing`` goes up, ``reply`` comes down, ``edge_outputs`` never leave the device. ``reply_cost`` encodes in the
-    cloud and decodes on the edge; its ``up_bytes`` are the reply's.
-    """
-
-    id: str
-    name: str
-    aliases: tuple[str, ...] = ()
-    depth: int
-    crossing: tuple[TensorSpec, ...]
-    reply: tuple[TensorSpec, ...]
-    edge_outputs: tuple[str, ...] = ()
-    edge_flops: int
-    cloud_flops: int
-    edge_weight_bytes: int
-    cloud_weight_bytes: int
-    edge_peak_bytes: int
-    cloud_peak_bytes: int
-    prefix: Timing
-    suffix: Timing
-    codecs: tuple[CodecCost, ...]
-    reply_cost: CodecCost
-
-    def codec(self, name: str) -> CodecCost | None:
-        """The cost of one codec, where it was measured."""
-        return next((cost for cost in self.codecs if cost.codec == name), None)
-
-    def slowed(self, factor: float) -> CutProfile:
-        """The cut on a machine ``factor`` times slower."""
-        return replace(
-            self,
-            prefix=self.prefix.slowed(factor),
-            suffix=self.suffix.slowed(factor),
-            codecs=tuple(cost.slowed(factor) for cost in self.codecs),
-            reply_cost=self.reply_cost.slowed(factor),
-        )
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +104,11 @@ class RuntimeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Everything measured. ``slowdown`` over 1 means that times were multiplied to emulate a slower device."""
+    """Everything measured. ``slowdown`` over 1 means that times were multiplied to emulate a slower device.
+
+    ``flows`` are the tensors between layers; a layer's index is its place in ``layers``. ``samples`` inputs were run
+    through lossy codecs: 0 on a side that left that to the other. ``accuracy`` is the exact model's, on labelled ones.
+    """
 
     schema: str = SCHEMA
     model_digest: str
@@ -165,9 +119,12 @@ class Profile:
     binding: Mapping[str, int]
     slowdown: float = 1.0
     layers: tuple[LayerProfile, ...] = ()
+    flows: tuple[Flow, ...] = ()
     cuts: tuple[CutProfile, ...]
     whole: Timing
     source: SourceProfile
+    samples: int = 0
+    accuracy: float | None = None
     peak_rss_bytes: int
     noise_ratio: float
     noisy: bool
@@ -233,14 +190,18 @@ def _profile(fields: Fields) -> Profile:
         binding=fields.wholes_by_name("binding"),
         slowdown=fields.number("slowdown", is_over_zero=True),
         layers=fields.records("layers", _layer),
-        cuts=fields.records("cuts", _cut),
-        whole=fields.record("whole", _timing),
+        flows=fields.records("flows", _flow),
+        cuts=fields.records("cuts", read_cut),
+        whole=fields.record("whole", read_timing),
         source=fields.record("source", _source),
+        samples=fields.whole("samples"),
+        accuracy=fields.optional_number("accuracy", at_most=1.0),
         peak_rss_bytes=fields.whole("peak_rss_bytes"),
         noise_ratio=fields.number("noise_ratio"),
         noisy=fields.flag("noisy"),
         created=fields.text("created"),
     )
+    _check_flows(fields, profile)
     _check_cuts(fields, profile.cuts)
     return profile
 
@@ -256,6 +217,16 @@ def _check_schema(schema: str) -> None:
         raise RecordError([f"its schema {schema} is older than {SCHEMA}"])
 
 
+def _check_flows(fields: Fields, profile: Profile) -> None:
+    count = len(profile.layers)
+    for index, flow in enumerate(profile.flows):
+        readers = flow.consumers
+        if not INPUT <= flow.producer < count:
+            fields.fault(f"flows[{index}].producer", f"is {flow.producer}, which is none of {count} layers")
+        if list(readers) != sorted(set(readers)) or any(not flow.producer < reader < count for reader in readers):
+            fields.fault(f"flows[{index}].consumers", "are not layers after the producer, ascending")
+
+
 def _check_cuts(fields: Fields, cuts: tuple[CutProfile, ...]) -> None:
     for what, found in (("id", [cut.id for cut in cuts]), ("name", [cut.name for cut in cuts])):
         if len(set(found)) < len(found):
@@ -264,60 +235,6 @@ def _check_cuts(fields: Fields, cuts: tuple[CutProfile, ...]) -> None:
     for name in (ALL_CLOUD, ALL_LOCAL):
         if all(cut.name != name for cut in cuts):
             fields.fault("cuts", f"lack the one named {name!r}")
-    for index, cut in enumerate(cuts):
-        codecs = [cost.codec for cost in cut.codecs]
-        if len(set(codecs)) < len(codecs):
-            fields.fault(f"cuts[{index}].codecs", "have one codec twice")
-        if cut.name == ALL_LOCAL and cut.crossing:
-            fields.fault(f"cuts[{index}].crossing", "is not empty although the cut is 'local'")
-        if cut.name != ALL_LOCAL and not codecs:
-            fields.fault(f"cuts[{index}].codecs", "is empty")
-
-
-def _timing(fields: Fields) -> Timing:
-    return Timing(
-        median_s=fields.number("median_s"),
-        spread_s=fields.number("spread_s"),
-        samples=fields.whole("samples"),
-        how=cast(How, fields.text("how", among=("measured", "calibrated"))),
-    )
-
-
-def _tensor(fields: Fields) -> TensorSpec:
-    name, dtype = fields.text("name"), fields.text("dtype")
-    return TensorSpec(name=name, dtype=dtype, shape=fields.wholes("shape"), nbytes=fields.whole("nbytes"))
-
-
-def _codec(fields: Fields) -> CodecCost:
-    return CodecCost(
-        codec=fields.text("codec"),
-        up_bytes=fields.whole("up_bytes"),
-        encode_s=fields.number("encode_s"),
-        decode_s=fields.number("decode_s"),
-        max_error=fields.number("max_error"),
-    )
-
-
-def _cut(fields: Fields) -> CutProfile:
-    return CutProfile(
-        id=fields.text("id"),
-        name=fields.text("name"),
-        aliases=fields.texts("aliases"),
-        depth=fields.whole("depth"),
-        crossing=fields.records("crossing", _tensor),
-        reply=fields.records("reply", _tensor),
-        edge_outputs=fields.texts("edge_outputs"),
-        edge_flops=fields.whole("edge_flops"),
-        cloud_flops=fields.whole("cloud_flops"),
-        edge_weight_bytes=fields.whole("edge_weight_bytes"),
-        cloud_weight_bytes=fields.whole("cloud_weight_bytes"),
-        edge_peak_bytes=fields.whole("edge_peak_bytes"),
-        cloud_peak_bytes=fields.whole("cloud_peak_bytes"),
-        prefix=fields.record("prefix", _timing),
-        suffix=fields.record("suffix", _timing),
-        codecs=fields.records("codecs", _codec),
-        reply_cost=fields.record("reply_cost", _codec),
-    )
 
 
 def _layer(fields: Fields) -> LayerProfile:
@@ -325,10 +242,22 @@ def _layer(fields: Fields) -> LayerProfile:
         id=fields.text("id"),
         name=fields.text("name"),
         kind=fields.text("kind"),
-        forward=fields.record("forward", _timing),
+        forward=fields.record("forward", read_timing),
         flops=fields.whole("flops"),
         weight_bytes=fields.whole("weight_bytes"),
         output_bytes=fields.whole("output_bytes"),
+    )
+
+
+def _flow(fields: Fields) -> Flow:
+    return Flow(
+        name=fields.text("name"),
+        dtype=fields.text("dtype"),
+        shape=fields.wholes("shape"),
+        nbytes=fields.whole("nbytes"),
+        producer=fields.integer("producer"),
+        consumers=fields.wholes("consumers"),
+        is_output=fields.flag("is_output"),
     )
 
 
@@ -337,7 +266,7 @@ def _source(fields: Fields) -> SourceProfile:
         kind=cast(SourceKind, fields.text("kind", among=("file", "pixels", "tensor"))),
         nbytes=fields.whole("nbytes"),
         how=cast('Literal["measured", "assumed"]', fields.text("how", among=("measured", "assumed"))),
-        preprocess=fields.optional("preprocess", _timing),
+        preprocess=fields.optional("preprocess", read_timing),
     )
 
 

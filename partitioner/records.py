@@ -54,6 +54,15 @@ class Fields:
         self._wrong(key, value, "a number over 0" if is_over_zero else "a number of 0 or more")
         return 1.0
 
+    def optional_number(self, key: str, *, at_most: float = _MAX_NUMBER) -> float | None:
+        """A number from zero to ``at_most``, or null; a key that is missing is null."""
+        value = self._values.get(key)
+        if value is None or (_is_number(value) and 0 <= value <= at_most):
+            return None if value is None else float(value)
+        limit = "" if at_most == _MAX_NUMBER else f" and at most {at_most:g}"
+        self._wrong(key, value, f"null or a number of 0 or more{limit}")
+        return None
+
     def whole(self, key: str, *, least: int = 0) -> int:
         """A whole number of at least ``least`` that fits 64 bits."""
         value = self._get(key)

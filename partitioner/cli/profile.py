@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, metavar="FILE", help="measure with this input (default: a random one)")
     add_engine_arguments(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile here")
-    parser.add_argument("--json", action="store_true", help="print the profile (schema cleft.profile/1)")
+    parser.add_argument("--json", action="store_true", help="print the profile (schema cleft.profile/2)")
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from partitioner.dims import Binding, shape_of
 from partitioner.errors import PlanError
 from partitioner.graph import Value
 from partitioner.inputs import Sample
+from partitioner.layergraph import layer_graph
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
 from partitioner.measure.device import device_info, peak_rss_bytes, runtime_record
 from partitioner.measure.statistics import calibrate, nearest, spread_out, timing
@@ -194,6 +195,7 @@ class _Measurement:
             runtime=runtime_record(self._engine.info),
             binding=self._binding,
             layers=layers,
+            flows=layer_graph(self._graph, self._binding).flows,
             cuts=self._cut_profiles(layers, whole),
             whole=whole,
             source=self._source(prepare),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from partitioner.cost import LOSSLESS, TERMS, CandidateTable
+from partitioner.cost import LOSSLESS, TERMS, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.optimize.gains import WORTHWHILE_RATIO, gains
 from partitioner.optimize.scan import choose
@@ -37,7 +37,7 @@ links = st.builds(Link, up_bytes_per_s=rates, down_bytes_per_s=rates, rtt_s=st.f
 
 def codec_costs(codecs):
     one = st.builds(
-        CodecCost, codec=st.just(""), up_bytes=sizes, encode_s=times_s, decode_s=times_s, max_error=st.floats(0, 1)
+        CodecCost, codec=st.just(""), up_bytes=sizes, encode_s=times_s, decode_s=times_s, deviation=st.floats(0, 1)
     )
     return st.tuples(*([one] * len(codecs))).map(
         lambda costs: tuple(
@@ -46,7 +46,7 @@ def codec_costs(codecs):
                 up_bytes=cost.up_bytes,
                 encode_s=cost.encode_s,
                 decode_s=cost.decode_s,
-                max_error=0.0 if codec in LOSSLESS else cost.max_error,
+                deviation=0.0 if codec in LOSSLESS else cost.deviation,
             )
             for codec, cost in zip(codecs, costs, strict=True)
         )
@@ -135,12 +135,12 @@ def latency_s(edge, cloud, cut_id, codec, link, queue_s, slowdown):
 def test_every_price_equals_the_formula(pair, link, queue_s, slowdown):
     edge, cloud = pair
     table = CandidateTable.from_profiles(edge, cloud, codecs=None)
-    prices = table.price(link, queue_s=queue_s, slowdown=slowdown)
+    prices = table.price(link, Load(queue_s=queue_s, slowdown=slowdown))
     expected = {(cut.id, cost.codec) for cut in edge.cuts for cost in cut.codecs} | {
         (cut.id, "none") for cut in edge.cuts if cut.name == "local"
     }
     assert {(candidate.cut_id, candidate.codec) for candidate in table.candidates} == expected
-    breakdowns = table.breakdowns(link, queue_s=queue_s, slowdown=slowdown)
+    breakdowns = table.breakdowns(link, Load(queue_s=queue_s, slowdown=slowdown))
     for candidate, price, breakdown in zip(table.candidates, prices, breakdowns, strict=True):
         truth = latency_s(edge, cloud, candidate.cut_id, candidate.codec, link, queue_s, slowdown)
         assert price == pytest.approx(truth, rel=1e-12, abs=1e-15)

@@ -235,7 +235,7 @@ def test_closing_withdraws_what_is_in_flight(fake_worker: Start, plan: Plan, one
 
 
 def test_status_profile_and_link_are_told(fake_worker: Start) -> None:
-    document = '{"schema": "cleft.profile/1", "name": "é"}'
+    document = '{"schema": "cleft.profile/2", "name": "é"}'
     progress: list[float] = []
     with Client.dial(fake_worker(profile_pieces=lambda: pack_document(document)).target) as client:
         assert client.info is not None

@@ -8,6 +8,7 @@ from partitioner.profile import (
     CodecCost,
     CutProfile,
     DeviceInfo,
+    Flow,
     LayerProfile,
     Profile,
     RuntimeRecord,
@@ -34,7 +35,7 @@ def timing(ms: float, *, how: str = "measured") -> Timing:
 
 
 def codec(name: str, up_bytes: int, *, ms: float, error: float = 0.0) -> CodecCost:
-    return CodecCost(codec=name, up_bytes=up_bytes, encode_s=ms / 1e3, decode_s=ms / 2e3, max_error=error)
+    return CodecCost(codec=name, up_bytes=up_bytes, encode_s=ms / 1e3, decode_s=ms / 2e3, deviation=error)
 
 
 def cut(index: int) -> CutProfile:
@@ -84,9 +85,21 @@ def edge_profile() -> Profile:
                 output_bytes=802_816,
             ),
         ),
+        flows=(
+            Flow(
+                name="x",
+                dtype="float32",
+                shape=(1, 150_528),
+                nbytes=602_112,
+                producer=-1,
+                consumers=(0,),
+                is_output=False,
+            ),
+        ),
         cuts=tuple(cut(index) for index in range(len(_CUTS))),
         whole=timing(160.0),
         source=SourceProfile(kind="file", nbytes=SOURCE_BYTES, how="measured", preprocess=timing(8.0)),
+        samples=1,
         peak_rss_bytes=10**8,
         noise_ratio=0.02,
         noisy=False,

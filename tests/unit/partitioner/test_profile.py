@@ -58,6 +58,20 @@ def test_unknown_keys_are_ignored_within_a_version():
         (lambda p: p["cuts"][2].update(id="id1"), "cuts have the id 'id1' twice"),
         (lambda p: p["cuts"][1].update(codecs=[]), "cuts[1].codecs is empty"),
         (lambda p: p["cuts"][1]["codecs"][1].update(codec="none"), "cuts[1].codecs have one codec twice"),
+        (lambda p: p["cuts"][1]["codecs"][1].update(deviation=-0.1), "cuts[1].codecs[1].deviation is -0.1"),
+        (lambda p: p["cuts"][1]["codecs"][1].update(accuracy=1.5), "cuts[1].codecs[1].accuracy is 1.5"),
+        (lambda p: p.update(accuracy="good"), 'accuracy is "good", not null or a number of 0 or more and at most 1'),
+        (lambda p: p.update(samples=-1), "samples is -1"),
+        (lambda p: p.pop("samples"), "samples is missing"),
+        (lambda p: p["cuts"][1].pop("tensor_codecs"), "cuts[1].tensor_codecs is missing"),
+        (
+            lambda p: p["cuts"][1].update(tensor_codecs=[{"name": "other", "codecs": []}]),
+            "cuts[1].tensor_codecs are not of the tensors that cross",
+        ),
+        (lambda p: p["flows"][0].update(producer=-2), "flows[0].producer is -2"),
+        (lambda p: p["flows"][0].update(consumers=[1]), "flows[0].consumers are not layers after the producer"),
+        (lambda p: p["flows"][0].update(nbytes=-4), "flows[0].nbytes is -4"),
+        (lambda p: p["flows"][0].pop("is_output"), "flows[0].is_output is missing"),
         (lambda p: p["whole"].update(how="guessed"), 'whole.how is "guessed", not one of measured, calibrated'),
         (lambda p: p["whole"].update(median_s="1"), 'whole.median_s is "1"'),
         (lambda p: p["whole"].update(median_s=10**400), "whole.median_s is 1000"),
@@ -89,9 +103,9 @@ def test_all_faults_are_named_at_once_and_many_are_counted():
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ("cleft.profile/0", "older"),
-        ("cleft.profile/2", "newer"),
-        ("cleft.cut/1", "not 'cleft.profile/1'"),
+        ("cleft.profile/1", "older"),
+        ("cleft.profile/3", "newer"),
+        ("cleft.cut/1", "not 'cleft.profile/2'"),
         ("", "no schema"),
     ],
 )
