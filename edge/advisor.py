@@ -36,12 +36,13 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. ``codecs``: those that may be chosen; None admits every one within ``max_error``."""
+    """What the user asked for. ``codecs``: those that may be chosen; None admits every one within the bounds."""
 
     cut: str = AUTO
     codec: str | None = None
     codecs: tuple[str, ...] | None = LOSSLESS
-    max_error: float | None = None
+    max_deviation: float | None = None
+    min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
         known = (AUTO, SOURCE, _SOURCE_PACKED, *CODECS)
@@ -71,11 +72,21 @@ class Evidence:
     link: Link
 
     def table(
-        self, *, codecs: tuple[str, ...] | None, max_error: float | None = None, source_bytes: int | None = None
+        self,
+        *,
+        codecs: tuple[str, ...] | None,
+        max_deviation: float | None = None,
+        min_accuracy: float | None = None,
+        source_bytes: int | None = None,
     ) -> CandidateTable:
         """Every admitted candidate of the two profiles."""
         return CandidateTable.from_profiles(
-            self.edge, self.cloud, codecs=codecs, max_error=max_error, source_bytes=source_bytes
+            self.edge,
+            self.cloud,
+            codecs=codecs,
+            max_deviation=max_deviation,
+            min_accuracy=min_accuracy,
+            source_bytes=source_bytes,
         )
 
     @property
@@ -162,7 +173,12 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
     fixed = wish.codec if wish.codec != AUTO else None
     codecs = wish.codecs if fixed is None else (fixed,)
     source_bytes = sample.nbytes_original if has_source else None
-    table = evidence.table(codecs=codecs, max_error=wish.max_error, source_bytes=source_bytes)
+    table = evidence.table(
+        codecs=codecs,
+        max_deviation=wish.max_deviation,
+        min_accuracy=wish.min_accuracy,
+        source_bytes=source_bytes,
+    )
     for priced in choose(table, evidence.link).ranked:
         candidate = priced.candidate
         is_possible = has_source or not candidate.codec.startswith(SOURCE)

@@ -58,7 +58,8 @@ class Session:
         cut: ``auto``, ``local``, ``cloud``, or a cut's name or id.
         codec: of what crosses; ``auto`` chooses among ``codecs``. Without it a named cut sends exact numbers.
         codecs: what may be chosen; by default only what is exact. None admits every codec.
-        max_error: refuse a codec at a cut where its measured max|a-b| / max|a| is over this.
+        max_deviation: refuse a codec at a cut where it was measured to change the answer by more, in max|a-b| / max|a|.
+        min_accuracy: refuse a codec at a cut where it was measured to leave fewer labelled samples right.
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
         fallback: finish on the device what the worker does not.
@@ -77,7 +78,8 @@ class Session:
         cut: str = AUTO,
         codec: str | None = None,
         codecs: Sequence[str] | None = LOSSLESS,
-        max_error: float | None = None,
+        max_deviation: float | None = None,
+        min_accuracy: float | None = None,
         device: str = "auto",
         threads: int = 1,
         allow_ops: Sequence[str] = (),
@@ -92,7 +94,7 @@ class Session:
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
         chosen = None if codecs is None else tuple(codecs)
-        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, max_error=max_error)
+        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, max_deviation=max_deviation, min_accuracy=min_accuracy)
         self._model = model
         self._cloud = cloud
         self._device, self._threads, self._allow_ops = device, threads, tuple(allow_ops)

@@ -51,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
         evidence = session.evidence() if sample is None else session.evidence_for(sample)
     if sample is not None and sample.source is not None and args.input_bytes is None:
         args.input_bytes = sample.nbytes_original
-    table = evidence.table(codecs=codecs_of(args), max_error=args.max_error, source_bytes=args.input_bytes)
+    table = evidence.table(
+        codecs=codecs_of(args),
+        max_deviation=args.max_deviation,
+        min_accuracy=args.min_accuracy,
+        source_bytes=args.input_bytes,
+    )
     found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
     notes = list(table.notes)
     if sample is None and bundle.preprocess is not None:

@@ -23,9 +23,9 @@ HELP = "choose the cut and the codec with the lowest predicted latency, from two
 EXAMPLES = """\
 examples:
   cleft-plan cut --edge edge.json --cloud cloud.json --uplink-mbit 5.85 --downlink-mbit 13.76 --rtt-ms 40
-  cleft-plan cut --edge edge.json --cloud cloud.json --link wifi --rtt-ms 12 --edge-slowdown 8 --max-error 0.02
+  cleft-plan cut --edge edge.json --cloud cloud.json --link wifi --rtt-ms 12 --edge-slowdown 8 --max-deviation 0.02
 """
-SCHEMA = "cleft.cut/1"
+SCHEMA = "cleft.cut/2"
 
 _DEFAULT_ROWS = 10
 _LABELS = {
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
         edge.slowed(args.edge_slowdown) if args.edge_slowdown != 1 else edge,
         load_profile(args.cloud),
         codecs=codecs_of(args),
-        max_error=args.max_error,
+        max_deviation=args.max_deviation,
+        min_accuracy=args.min_accuracy,
         source_bytes=args.input_bytes,
     )
     choice = choose(table, link)
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def answer(table: CandidateTable, choice: Choice, *, top: int | None = None) -> dict[str, object]:
-    """The choice as ``cleft.cut/1``; ``top`` keeps the best ones and both extremes."""
+    """The choice as ``cleft.cut/2``; ``top`` keeps the best ones and both extremes."""
     return {
         "schema": SCHEMA,
         "model": {"name": table.model_name, "digest": table.model_digest},
@@ -199,6 +200,9 @@ def _notes(table: CandidateTable, shown: list[Priced]) -> list[str]:
     notes = list(table.notes)
     if any(priced.candidate.is_calibrated for priced in shown):
         notes.append("* a compute time of this row is calibrated, not measured: profile with a larger --budget")
-    if worst := max((priced.candidate.max_error for priced in shown), default=0.0):
-        notes.append(f"lossy codecs are admitted: the largest measured error among these rows is {worst:.2g}")
+    changes = [priced.candidate.measured_deviation for priced in shown]
+    if worst := max((change for change in changes if change is not None), default=0.0):
+        notes.append(f"lossy codecs are admitted: the largest change of the answer among these rows is {worst:.2g}")
+    if None in changes:
+        notes.append("lossy codecs are admitted whose change of the answer was not measured: profile again")
     return notes

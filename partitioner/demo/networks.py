@@ -93,7 +93,7 @@ def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iter
     advance(f"{name}: profiling the worker")
     cloud = Profile.loads(worker_profile(name, address, budget=_BUDGET))
     table = CandidateTable.from_profiles(
-        edge, cloud, codecs=None, max_error=MAX_ERROR, source_bytes=int(statistics.median(map(_size, photographs)))
+        edge, cloud, codecs=None, max_deviation=MAX_ERROR, source_bytes=int(statistics.median(map(_size, photographs)))
     )
     common = ["--model", spec, "--slowdown", f"{SLOWDOWN:g}", "--post", "partitioner.demo:top1"]
     common += ["--input", *map(str, (photographs[-1], *photographs))]
@@ -169,7 +169,7 @@ def _row(
         cut=priced.candidate.cut,
         codec=priced.candidate.codec,
         is_chosen=priced is choice.chosen,
-        is_exact=priced.candidate.max_error == 0.0,
+        is_exact=priced.candidate.deviation == 0.0,
         predicted_s=priced.predicted_s,
         measured_s=statistics.median(number(record, "total_s") for record in records),
         up_bytes=int(statistics.median(number(record, "up_bytes") for record in records)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partitioner.cost import SOURCE, CandidateTable
+from partitioner.cost import IDLE, SOURCE, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.optimize.scan import Priced, choose
 
@@ -92,9 +92,9 @@ class Gains:
         return f"all-cloud with the input tensors ({candidate.codec})"
 
 
-def gains(table: CandidateTable, link: Link, *, queue_s: float = 0.0, slowdown: float = 1.0) -> Gains:
+def gains(table: CandidateTable, link: Link, load: Load = IDLE) -> Gains:
     """Compare the best candidate with running everything on one side."""
-    choice = choose(table, link, queue_s=queue_s, slowdown=slowdown)
+    choice = choose(table, link, load)
     return Gains(link=link, chosen=choice.chosen, all_local=choice.all_local, all_cloud=choice.all_cloud)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioner.cost import TERMS, Breakdown, Candidate, CandidateTable
+from partitioner.cost import IDLE, TERMS, Breakdown, Candidate, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.units import ms, size
 
@@ -44,7 +44,7 @@ class Priced:
         return self.breakdown.total_s
 
     def to_json(self) -> dict[str, object]:
-        """One entry of ``candidates`` in ``cleft.cut/1``."""
+        """One entry of ``candidates`` in ``cleft.cut/2``."""
         return {
             "cut": self.candidate.cut,
             "cut_id": self.candidate.cut_id,
@@ -53,7 +53,7 @@ class Priced:
             "breakdown": self.breakdown.to_json(),
             "up_bytes": self.candidate.up_bytes,
             "down_bytes": self.candidate.down_bytes,
-            "max_error": self.candidate.max_error,
+            "deviation": self.candidate.measured_deviation,
             "calibrated": self.candidate.is_calibrated,
             "why": self.why,
         }
@@ -82,11 +82,11 @@ class Choice:
         return next(priced for priced in self.ranked if priced.candidate.is_all_cloud)
 
 
-def choose(table: CandidateTable, link: Link, *, queue_s: float = 0.0, slowdown: float = 1.0) -> Choice:
+def choose(table: CandidateTable, link: Link, load: Load = IDLE) -> Choice:
     """Rank every candidate by predicted latency and say why each loser lost."""
-    totals_s = table.price(link, queue_s=queue_s, slowdown=slowdown)
+    totals_s = table.price(link, load)
     order = np.argsort(totals_s, kind="stable").tolist()
-    breakdowns = table.breakdowns(link, queue_s=queue_s, slowdown=slowdown)
+    breakdowns = table.breakdowns(link, load)
     best = order[0]
     return Choice(
         link=link,

@@ -159,19 +159,19 @@ def test_more_bandwidth_never_costs_latency(pair, link, up_factor, down_factor, 
 
 
 @given(profile_pairs(), links, st.sampled_from([None, LOSSLESS, ("int8",), ("none",)]), st.floats(0, 1) | st.none())
-def test_the_choice_is_never_worse_than_either_extreme(pair, link, codecs, max_error):
+def test_the_choice_is_never_worse_than_either_extreme(pair, link, codecs, max_deviation):
     edge, cloud = pair
     measured = {cost.codec for cut in edge.cuts for cost in cut.codecs}
     admitted = None if codecs is None else [codec for codec in codecs if codec in measured]
-    table = CandidateTable.from_profiles(edge, cloud, codecs=admitted, max_error=max_error)
+    table = CandidateTable.from_profiles(edge, cloud, codecs=admitted, max_deviation=max_deviation)
     choice = choose(table, link)
     original = "source" if "source" in measured else "none"
     local_s = latency_s(edge, cloud, edge.cuts[-1].id, "none", link, 0.0, 1.0)
     cloud_s = latency_s(edge, cloud, edge.cuts[0].id, original, link, 0.0, 1.0)
     assert choice.chosen.predicted_s <= min(local_s, cloud_s) * (1 + 1e-12)
     for priced in choice.ranked:
-        if max_error is not None and (priced.candidate.cut, priced.candidate.codec) != ("cloud", original):
-            assert priced.candidate.max_error <= max_error
+        if max_deviation is not None and (priced.candidate.cut, priced.candidate.codec) != ("cloud", original):
+            assert priced.candidate.deviation <= max_deviation
 
 
 @given(profile_pairs(), links)

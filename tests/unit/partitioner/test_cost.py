@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_profiles import cloud_profile, edge_profile, timing
 
-from partitioner.cost import CandidateTable
+from partitioner.cost import CandidateTable, Load
 from partitioner.errors import ProfileError, UsageError
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.gains import gains
@@ -29,13 +29,13 @@ def test_only_exact_codecs_are_admitted_unasked():
 
 
 def test_both_extremes_are_candidates_whatever_codecs_are_admitted():
-    for options in ({"codecs": ("int8",)}, {"codecs": None, "max_error": 0.0}, {"codecs": ("none",)}):
+    for options in ({"codecs": ("int8",)}, {"codecs": None, "max_deviation": 0.0}, {"codecs": ("none",)}):
         assert {("local", "none"), ("cloud", "source")} <= pairs(table(**options))
 
 
 def test_an_error_bound_admits_a_codec_exactly_up_to_its_measured_error():
-    assert ("after:block1", "int8") in pairs(table(codecs=None, max_error=0.01))
-    assert ("after:block1", "int8") not in pairs(table(codecs=None, max_error=0.0099))
+    assert ("after:block1", "int8") in pairs(table(codecs=None, max_deviation=0.01))
+    assert ("after:block1", "int8") not in pairs(table(codecs=None, max_deviation=0.0099))
 
 
 def test_a_codec_that_was_never_measured_is_refused():
@@ -69,7 +69,7 @@ def test_unmeasured_preparation_in_the_cloud_is_scaled_and_said():
 
 
 def test_load_slows_the_tail_and_queues_but_spares_the_device():
-    breakdowns = table().breakdowns(PRESETS["4g"], queue_s=0.5, slowdown=3.0)
+    breakdowns = table().breakdowns(PRESETS["4g"], Load(queue_s=0.5, slowdown=3.0))
     for candidate, loaded, idle in zip(table().candidates, breakdowns, table().breakdowns(PRESETS["4g"]), strict=True):
         assert loaded.tail_s == pytest.approx(3 * idle.tail_s)
         assert loaded.queue_s == (0 if candidate.is_local else 0.5)

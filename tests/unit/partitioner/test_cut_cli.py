@@ -52,7 +52,7 @@ def test_human_output_is_stable(capsys):
 
 def test_the_chosen_candidate_is_the_first_and_the_fastest(answer):
     found = answer(*FIGURES)
-    assert found["schema"] == "cleft.cut/1"
+    assert found["schema"] == "cleft.cut/2"
     assert found["candidates"][0] == found["chosen"]
     assert found["chosen"]["predicted_s"] == min(entry["predicted_s"] for entry in found["candidates"])
     for entry in found["candidates"]:
@@ -77,8 +77,8 @@ def test_lossy_codecs_need_leave(answer):
         for flags in ((), ("--lossy",))
     }
     assert codecs == {(): {"none", "source"}, ("--lossy",): {"none", "source", "int8"}}
-    assert "int8" in {entry["codec"] for entry in answer("--link", "4g", "--max-error", "0.01")["candidates"]}
-    assert "int8" not in {entry["codec"] for entry in answer("--link", "4g", "--max-error", "0.009")["candidates"]}
+    assert "int8" in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.01")["candidates"]}
+    assert "int8" not in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.009")["candidates"]}
 
 
 def test_top_keeps_the_best_and_both_extremes(answer):
@@ -106,7 +106,7 @@ def test_a_slower_device_keeps_less(answer):
         ([*PROFILES, "--link", "4g", "--top", "3", "--all"], 2, "not allowed with"),
         ([*PROFILES[:2], "--link", "4g"], 2, "--cloud"),
         ([*PROFILES[:3], "nowhere.json", "--link", "4g"], 1, "nowhere.json: No such file"),
-        ([*PROFILES[:3], str(GOLDEN / "cut.json"), "--link", "4g"], 1, "schema is 'cleft.cut/1'"),
+        ([*PROFILES[:3], str(GOLDEN / "cut.json"), "--link", "4g"], 1, "schema is 'cleft.cut/2'"),
         ([*PROFILES[:3], str(GOLDEN / "cut.txt"), "--link", "4g"], 1, "not JSON"),
     ],
 )

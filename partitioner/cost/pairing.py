@@ -1,0 +1,64 @@
+"""Which profiles may be planned with together: one model, one binding, the same cuts, each runtime of a side once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from partitioner.errors import ProfileError, UsageError
+from partitioner.profile import Profile
+
+
+def check_sides(edge: Sequence[Profile], cloud: Sequence[Profile]) -> None:
+    """Check that the profiles of both sides, one for each runtime, belong together.
+
+    Raises:
+        ProfileError: they do not; all differences are named.
+        UsageError: a side has none.
+    """
+    if not (edge and cloud):
+        raise UsageError("a plan takes a profile of the device and one of the worker")
+    for side, profiles in (("edge", edge), ("cloud", cloud)):
+        seen = [runtime_of(profile) for profile in profiles]
+        if twice := sorted({name for name in seen if seen.count(name) > 1}):
+            raise ProfileError(
+                f"the {side} has two profiles of one runtime ({', '.join(twice)}); give one for each runtime"
+            )
+        if len({profile.slowdown for profile in profiles}) > 1:
+            raise ProfileError(f"the {side}'s profiles emulate different slow-downs; give one for all of them")
+    for profile in edge:
+        for other in cloud:
+            check_pair(profile, other)
+
+
+def check_pair(edge: Profile, cloud: Profile) -> None:
+    """Check that two profiles are of one model, one binding and the same cuts.
+
+    Raises:
+        ProfileError: they are not; all differences are named.
+    """
+    faults = []
+    if edge.model_digest != cloud.model_digest:
+        faults.append(
+            f"the edge's is of {edge.model_name} ({edge.model_digest[:12]}), "
+            f"the cloud's of {cloud.model_name} ({cloud.model_digest[:12]})"
+        )
+    else:
+        if dict(edge.binding) != dict(cloud.binding):
+            faults.append(f"their sizes differ: {_bound(edge)} and {_bound(cloud)}")
+        ids = {cut.id for cut in edge.cuts}, {cut.id for cut in cloud.cuts}
+        if only := ids[0] ^ ids[1]:
+            faults.append(f"they list different cuts: {len(only)} are in one of them only")
+    if faults:
+        raise ProfileError(
+            f"these profiles do not belong together: {'; '.join(faults)}; profile one bundle on both sides"
+        )
+
+
+def runtime_of(profile: Profile) -> str:
+    """What tells the runtimes of one side apart, such as ``ort on cpu, 1 thread``."""
+    runtime = profile.runtime
+    return f"{runtime.name} on {runtime.device}, {runtime.threads} thread{'s' if runtime.threads != 1 else ''}"
+
+
+def _bound(profile: Profile) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(profile.binding.items())) or "none"

@@ -1,0 +1,221 @@
+"""From measured profiles to rows: which cuts and codecs are admitted, and which measured time is which term.
+
+Where a side has several runtimes, a candidate is a cut and a codec with one runtime on each side; all pairs are rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from partitioner.cost.candidates import Candidate, Row
+from partitioner.cost.pairing import check_sides
+from partitioner.difference import INCOMPARABLE
+from partitioner.errors import ProfileError, UsageError
+from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, CutProfile, Profile
+from partitioner.units import digits, size
+
+SOURCE = "source"
+LOSSLESS: tuple[str, ...] = ("none", "none+zstd", SOURCE, f"{SOURCE}+zstd")
+"""Codecs that do not change the answer; the only ones admitted unasked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How much a lossy codec may change the answer; None: as much as it does."""
+
+    max_deviation: float | None = None
+    min_accuracy: float | None = None
+
+    def admits(self, cost: CodecCost, far_cost: CodecCost) -> bool:
+        """Whether a codec keeps every bound; where nothing was measured, it keeps none."""
+        if cost.codec in LOSSLESS:
+            return True
+        accuracy = _accuracy(cost, far_cost)
+        return (self.max_deviation is None or _deviation(cost, far_cost) <= self.max_deviation) and (
+            self.min_accuracy is None or (accuracy is not None and accuracy >= self.min_accuracy)
+        )
+
+
+def rows_of(
+    edge: Sequence[Profile],
+    cloud: Sequence[Profile],
+    *,
+    codecs: Collection[str] | None,
+    bound: Bound,
+    source_bytes: int | None,
+) -> list[Row]:
+    """Every admitted candidate of the profiles, one for each runtime of a side.
+
+    Raises:
+        ProfileError: the profiles do not belong together.
+        UsageError: a codec was measured at no cut.
+    """
+    check_sides(edge, cloud)
+    _check_codecs((*edge, *cloud), codecs)
+    found: list[Row] = []
+    for near in edge:
+        for index, far in enumerate(cloud):
+            rows = _rows(near, far, codecs=codecs, bound=bound, source_bytes=source_bytes)
+            found.extend(row for row in rows if index == 0 or not row.candidate.is_local)
+    return found
+
+
+def check_ends(rows: Sequence[Row]) -> None:
+    """Check that both extremes are candidates.
+
+    Raises:
+        ProfileError: the profiles cannot price one.
+    """
+    cuts = {row.candidate.cut for row in rows}
+    if missing := [name for name in (ALL_CLOUD, ALL_LOCAL) if name not in cuts]:
+        raise ProfileError(f"these profiles cannot price the cut {' and '.join(missing)}; profile the bundle again")
+
+
+def _check_codecs(profiles: Sequence[Profile], codecs: Collection[str] | None) -> None:
+    measured = dict.fromkeys(cost.codec for profile in profiles for cut in profile.cuts for cost in cut.codecs)
+    if unknown := sorted(set(codecs or ()) - set(measured) - set(LOSSLESS)):
+        raise UsageError(f"no profile has codec {', '.join(unknown)}; measured are {', '.join(measured)}")
+
+
+def _rows(
+    edge: Profile,
+    cloud: Profile,
+    *,
+    codecs: Collection[str] | None,
+    bound: Bound,
+    source_bytes: int | None,
+) -> Iterator[Row]:
+    cloud_cuts = {cut.id: cut for cut in cloud.cuts}
+    for cut in edge.cuts:
+        far_cut = cloud_cuts[cut.id]
+        if cut.name == ALL_LOCAL:
+            yield _local_row(edge, cut)
+            continue
+        pairs = []
+        for cost in cut.codecs:
+            is_original = cost.codec == _original(cut)
+            is_admitted = codecs is None or cost.codec in codecs
+            far_cost = far_cut.codec(cost.codec) or (far_cut.codec("none") if is_original else None)
+            if far_cost is None or not (is_admitted or is_original):
+                continue
+            if is_original or bound.admits(cost, far_cost):
+                pairs.append((_resized(cost, cut, source_bytes), far_cost))
+        pairs.sort(key=lambda pair: (pair[0].up_bytes, not pair[0].codec.startswith(SOURCE)))
+        for cost, far_cost in pairs:
+            yield _remote_row(edge, cloud, cut=cut, far_cut=far_cut, cost=cost, far_cost=far_cost)
+
+
+def _original(cut: CutProfile) -> str | None:
+    """The codec by which all-cloud sends the original input; ``none`` where the input tensors are all there is."""
+    if cut.name != ALL_CLOUD:
+        return None
+    return SOURCE if cut.codec(SOURCE) else "none"
+
+
+def _resized(cost: CodecCost, cut: CutProfile, source_bytes: int | None) -> CodecCost:
+    """The cost with the input's real size; a packed input keeps its ratio."""
+    plain = cut.codec(SOURCE)
+    if source_bytes is None or plain is None or not cost.codec.startswith(SOURCE):
+        return cost
+    ratio = cost.up_bytes / plain.up_bytes if plain.up_bytes else 1.0
+    return CodecCost(
+        codec=cost.codec,
+        up_bytes=round(source_bytes * ratio),
+        encode_s=cost.encode_s,
+        decode_s=cost.decode_s,
+        deviation=cost.deviation,
+        accuracy=cost.accuracy,
+    )
+
+
+def _deviation(cost: CodecCost, far_cost: CodecCost) -> float:
+    """What a codec does to the answer: the larger of what was measured; ``INCOMPARABLE`` where nothing was."""
+    if cost.codec in LOSSLESS:
+        return 0.0
+    found = [each.deviation for each in (cost, far_cost) if each.deviation is not None]
+    return max(found, default=INCOMPARABLE)
+
+
+def _accuracy(cost: CodecCost, far_cost: CodecCost) -> float | None:
+    """The smaller of what was measured."""
+    return min((each.accuracy for each in (cost, far_cost) if each.accuracy is not None), default=None)
+
+
+def _local_row(edge: Profile, cut: CutProfile) -> Row:
+    candidate = Candidate(
+        cut=cut.name,
+        cut_id=cut.id,
+        codec="none",
+        depth=cut.depth,
+        up_bytes=0,
+        down_bytes=0,
+        edge_bytes=cut.edge_weight_bytes + cut.edge_peak_bytes,
+        is_calibrated=cut.prefix.how == "calibrated",
+        edge_runtime=edge.runtime.name,
+    )
+    return Row(candidate=candidate, head_s=_preprocess_s(edge) + cut.prefix.median_s)
+
+
+def _remote_row(
+    edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutProfile, cost: CodecCost, far_cost: CodecCost
+) -> Row:
+    sends_source = cost.codec.startswith(SOURCE)
+    candidate = Candidate(
+        cut=cut.name,
+        cut_id=cut.id,
+        codec=cost.codec,
+        depth=cut.depth,
+        up_bytes=cost.up_bytes,
+        down_bytes=cut.reply_cost.up_bytes,
+        edge_bytes=cut.edge_weight_bytes + cut.edge_peak_bytes,
+        cloud_bytes=far_cut.cloud_weight_bytes + far_cut.cloud_peak_bytes,
+        deviation=_deviation(cost, far_cost),
+        accuracy=_accuracy(cost, far_cost),
+        is_calibrated="calibrated" in (cut.prefix.how, far_cut.suffix.how),
+        edge_runtime=edge.runtime.name,
+        cloud_runtime=cloud.runtime.name,
+    )
+    return Row(
+        candidate=candidate,
+        head_s=cut.prefix.median_s + (0.0 if sends_source else _preprocess_s(edge)),
+        encode_s=cost.encode_s,
+        decode_s=far_cost.decode_s,
+        tail_s=far_cut.suffix.median_s + (_far_preprocess_s(edge, cloud) if sends_source else 0.0),
+        encode_reply_s=far_cut.reply_cost.encode_s,
+        decode_reply_s=cut.reply_cost.decode_s,
+    )
+
+
+def _preprocess_s(profile: Profile) -> float:
+    return profile.source.preprocess.median_s if profile.source.preprocess else 0.0
+
+
+def _far_preprocess_s(edge: Profile, cloud: Profile) -> float:
+    """Preparing the input in the cloud; where only the edge saw a real one, its time scaled by the whole model's."""
+    if not _scales_preprocess(edge, cloud):
+        return _preprocess_s(cloud)
+    return _preprocess_s(edge) * cloud.whole.median_s / edge.whole.median_s
+
+
+def _scales_preprocess(edge: Profile, cloud: Profile) -> bool:
+    """Whether the edge knows better: it prepared a real input, the cloud made-up pixels or nothing."""
+    is_better = edge.source.how == "measured" and cloud.source.how == "assumed"
+    return bool(edge.whole.median_s and edge.source.preprocess) and (is_better or not cloud.source.preprocess)
+
+
+def notes_of(edge: Sequence[Profile], cloud: Sequence[Profile], source_bytes: int | None) -> Iterator[str]:
+    """What makes the prices doubtful."""
+    near, far = edge[0], cloud[0]
+    if near.source.how == "assumed" and source_bytes is None:
+        yield f"the size of the original input, {size(near.source.nbytes)}, is assumed: all-cloud depends on it"
+    if _scales_preprocess(near, far):
+        yield "preprocessing a real input in the cloud was not measured: scaled from the device's"
+    for side, profiles in (("edge", edge), ("cloud", cloud)):
+        for profile in profiles:
+            runtime = f" ({profile.runtime.name})" if len(profiles) > 1 else ""
+            if profile.noisy:
+                spread = digits(profile.noise_ratio * 100)
+                yield f"the {side} profile{runtime} is noisy: spread {spread} % of the median"
+        if profiles[0].slowdown != 1.0:
+            yield f"{side} times are multiplied by {profiles[0].slowdown:g} to emulate a slower machine"

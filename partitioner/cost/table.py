@@ -1,0 +1,168 @@
+"""Every candidate as one row of numbers, frozen: pricing all of them for a link and a load is one vectorised pass.
+
+    latency = compute + slowdown * tail + remote * (rtt + queue) + up_bytes/up + down_bytes/down
+
+and the slowest stage, which bounds a stream of frames, is the largest of the device's share, the
+uplink's, the worker's and the downlink's. Both passes take microseconds for a hundred candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from partitioner.cost.candidates import TERMS, Breakdown, Candidate, Row
+from partitioner.cost.load import IDLE, Load
+from partitioner.cost.rows import LOSSLESS, Bound, check_ends, notes_of, rows_of
+from partitioner.link import Link
+from partitioner.profile import Profile
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_ON_EDGE = ("head_s", "encode_s")
+_IN_CLOUD = ("decode_s", "encode_reply_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CandidateTable:
+    """Every admitted candidate, earliest cut first and fewer bytes first within a cut: ties go to the first.
+
+    ``fixed_s`` is (n, 10) in the order of ``TERMS``; the other arrays are (n,). All are read-only.
+    """
+
+    model_name: str
+    model_digest: str
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    fixed_s: FloatArray
+    compute_s: FloatArray
+    edge_s: FloatArray
+    cloud_s: FloatArray
+    tail_s: FloatArray
+    up_bytes: FloatArray
+    down_bytes: FloatArray
+    remote: FloatArray
+
+    @staticmethod
+    def from_profiles(
+        edge: Profile | Sequence[Profile],
+        cloud: Profile | Sequence[Profile],
+        *,
+        codecs: Collection[str] | None = LOSSLESS,
+        max_deviation: float | None = None,
+        min_accuracy: float | None = None,
+        source_bytes: int | None = None,
+    ) -> CandidateTable:
+        """Freeze the candidates of the profiles of one model.
+
+        Args:
+            edge: profile of the device; several, where it has several runtimes.
+            cloud: profile of the worker; several, where it has several runtimes.
+            codecs: admitted codecs; None admits every measured one. All-local and all-cloud with the original input
+                (where it was measured) are candidates in any case.
+            max_deviation: a lossy codec is refused at a cut where it changes the answer by more, or nobody measured it.
+            min_accuracy: the same where it leaves a smaller share of the labelled samples right.
+            source_bytes: size of the original input in place of the profile's.
+
+        Raises:
+            ProfileError: the profiles do not belong together.
+            UsageError: a codec was measured at no cut.
+        """
+        near = (edge,) if isinstance(edge, Profile) else tuple(edge)
+        far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
+        rows = rows_of(near, far, codecs=codecs, bound=Bound(max_deviation, min_accuracy), source_bytes=source_bytes)
+        check_ends(rows)
+        return CandidateTable.from_rows(
+            rows,
+            model_name=near[0].model_name,
+            model_digest=near[0].model_digest,
+            notes=tuple(notes_of(near, far, source_bytes)),
+        )
+
+    @staticmethod
+    def from_rows(
+        rows: Iterable[Row], *, model_name: str, model_digest: str, notes: tuple[str, ...] = ()
+    ) -> CandidateTable:
+        """Freeze rows; within a cut they keep their order."""
+        rows = sorted(rows, key=lambda row: (row.candidate.depth, row.candidate.is_local, row.candidate.cut))
+        fixed_s = np.array([[getattr(row, term, 0.0) for term in TERMS] for row in rows], dtype=np.float64)
+        fixed_s = fixed_s.reshape(len(rows), len(TERMS))
+        arrays = {
+            "fixed_s": fixed_s,
+            "compute_s": _sum(fixed_s, [term for term in TERMS if term != "tail_s"]),
+            "edge_s": _sum(fixed_s, _ON_EDGE),
+            "cloud_s": _sum(fixed_s, _IN_CLOUD),
+            "tail_s": _sum(fixed_s, ("tail_s",)),
+            "up_bytes": np.array([row.candidate.up_bytes for row in rows], dtype=np.float64),
+            "down_bytes": np.array([row.candidate.down_bytes for row in rows], dtype=np.float64),
+            "remote": np.array([not row.candidate.is_local for row in rows], dtype=np.float64),
+        }
+        for array in arrays.values():
+            array.flags.writeable = False
+        return CandidateTable(
+            model_name=model_name,
+            model_digest=model_digest,
+            candidates=tuple(row.candidate for row in rows),
+            notes=notes,
+            **arrays,
+        )
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def take(self, rows: IntArray) -> CandidateTable:
+        """The table of these rows alone, in their order."""
+        arrays = {
+            name: getattr(self, name)[rows]
+            for name in ("fixed_s", "compute_s", "edge_s", "cloud_s", "tail_s", "up_bytes", "down_bytes", "remote")
+        }
+        for array in arrays.values():
+            array.flags.writeable = False
+        return CandidateTable(
+            model_name=self.model_name,
+            model_digest=self.model_digest,
+            candidates=tuple(self.candidates[row] for row in rows.tolist()),
+            notes=self.notes,
+            **arrays,
+        )
+
+    def price(self, link: Link, load: Load = IDLE) -> FloatArray:
+        """Latency of every candidate: (n,) seconds."""
+        total_s = self.compute_s + self.tail_s * load.slowdown
+        total_s += self.remote * (link.rtt_s + load.queue_s)
+        total_s += self.up_bytes / link.up_bytes_per_s
+        total_s += self.down_bytes / link.down_bytes_per_s
+        return total_s
+
+    def slowest_stage(self, link: Link, load: Load = IDLE) -> FloatArray:
+        """Time between two answers of a stream of frames: (n,) seconds. A queue delays, and bounds nothing."""
+        stage_s = np.maximum(self.edge_s, self.cloud_s + self.tail_s * load.slowdown)
+        np.maximum(stage_s, self.up_bytes / link.up_bytes_per_s, out=stage_s)
+        return np.maximum(stage_s, self.down_bytes / link.down_bytes_per_s, out=stage_s)
+
+    def breakdown(self, row: int, link: Link, load: Load = IDLE) -> Breakdown:
+        """Where the time of one candidate goes."""
+        return self.take(np.array([row])).breakdowns(link, load)[0]
+
+    def breakdowns(self, link: Link, load: Load = IDLE) -> tuple[Breakdown, ...]:
+        """Where the time of every candidate goes."""
+        terms_s = self.fixed_s.copy()
+        terms_s[:, TERMS.index("tail_s")] *= load.slowdown
+        terms_s[:, TERMS.index("rtt_s")] = self.remote * link.rtt_s
+        terms_s[:, TERMS.index("queue_s")] = self.remote * load.queue_s
+        terms_s[:, TERMS.index("up_s")] = self.up_bytes / link.up_bytes_per_s
+        terms_s[:, TERMS.index("down_s")] = self.down_bytes / link.down_bytes_per_s
+        return tuple(
+            Breakdown(**dict(zip(TERMS, row, strict=True)), total_s=total_s)
+            for row, total_s in zip(terms_s.tolist(), self.price(link, load).tolist(), strict=True)
+        )
+
+
+def _sum(fixed_s: FloatArray, terms: Sequence[str]) -> FloatArray:
+    summed: FloatArray = fixed_s[:, np.isin(TERMS, terms)].sum(axis=1)
+    return summed
