@@ -103,18 +103,21 @@ class Cuts:
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise PlanError(f"the model has no cut {name!r}{hint} (cleft-plan cuts lists them)")
 
-    def plan(self, cut: Cut, *, codec: str = "none", from_source: bool = False) -> Plan:
+    def plan(self, cut: Cut, *, codec: str | Mapping[str, str] = "none", from_source: bool = False) -> Plan:
         """The plan that runs a cut.
 
         Args:
-            codec: codec of every tensor that crosses.
+            codec: codec of every tensor that crosses, or of each by name; one that is not named stays exact.
             from_source: send the original input bytes and preprocess them in the cloud; only where all is done there.
+
+        Raises:
+            PlanError: the original bytes cannot be sent at this cut, or a codec is for what does not cross.
         """
         head, tail = self.segments(cut)
         if tail is None:
             return Plan(model_digest=self.model_digest, stages=(Stage(place="edge", segment=head),))
         if from_source:
-            if cut.depth:
+            if cut.depth or not isinstance(codec, str):
                 raise PlanError(f"{cut.name}: the original bytes can only be sent where all layers run in the cloud")
             source = Segment(model_digest=self.model_digest, inputs=(SOURCE,), outputs=(SOURCE,))
             whole = Segment(model_digest=self.model_digest, inputs=(), outputs=tail.outputs, preprocess=True)
@@ -125,10 +128,13 @@ class Cuts:
                     Stage(place="cloud", segment=whole),
                 ),
             )
-        codecs = dict.fromkeys(tail.inputs, codec)
+        if isinstance(codec, str):
+            codec = dict.fromkeys(tail.inputs, codec)
+        if unknown := sorted(set(codec) - set(tail.inputs)):
+            raise PlanError(f"{', '.join(unknown)} does not cross at {cut.name}; what does: {', '.join(tail.inputs)}")
         return Plan(
             model_digest=self.model_digest,
-            stages=(Stage(place="edge", segment=head, codecs=codecs), Stage(place="cloud", segment=tail)),
+            stages=(Stage(place="edge", segment=head, codecs=dict(codec)), Stage(place="cloud", segment=tail)),
         )
 
     def segments(self, cut: Cut) -> tuple[Segment, Segment | None]:
