@@ -115,14 +115,14 @@ class Profiler:
         try:
             while not isinstance(made, str):
                 try:
-                    made = await worker.run(lambda ticket: step(), is_urgent=True)
+                    made = await worker.run(lambda ticket: step(), is_urgent=True, is_chore=True)
                 except Exception as error:
                     raise to_wire(error) from error
                 yield made
         finally:
             if not isinstance(made, str):
                 with contextlib.suppress(Exception):
-                    await asyncio.shield(worker.run(lambda ticket: steps.close(), is_urgent=True))
+                    await asyncio.shield(worker.run(lambda ticket: steps.close(), is_urgent=True, is_chore=True))
 
 
 def _recall(path: Path, digest: str) -> str | None:

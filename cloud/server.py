@@ -79,7 +79,7 @@ class Server:
         return Store(models)
 
     async def _open_one(self, bundle: ServedBundle) -> Model:
-        return await self._worker.run(lambda ticket: open_model(bundle, self._open_engine))
+        return await self._worker.run(lambda ticket: open_model(bundle, self._open_engine), is_chore=True)
 
     async def _listen(self, store: Store) -> int:
         config = self._config

@@ -243,7 +243,7 @@ class Session:
             return stages
 
         try:
-            stages = await self._site.worker.run(work)
+            stages = await self._site.worker.run(work, is_chore=True)
         except Exception as error:
             self._outbox.put(pb.ToEdge(failed=to_failed(frames.to_wire(error), plan_id=plan.plan_id)))
         else:

@@ -43,4 +43,4 @@ class Site:
     def load(self) -> pb.Load:
         """How busy the compute thread is, as a message."""
         load = self.worker.load
-        return pb.Load(queued_frames=load.queued_jobs, busy_ratio=load.busy_ratio)
+        return pb.Load(queued_frames=load.queued_jobs, busy_ratio=load.busy_ratio, job_s=load.job_s)

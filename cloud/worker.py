@@ -5,7 +5,8 @@ is never oversubscribed. A queue that is full, or whose expected wait is longer 
 once and says when to come back. A job that nobody waits for any more is dropped before it starts, and told to stop
 (``should_stop``, asked between layers) once it runs.
 
-Load is the share of recent time the thread was busy: an exponential average with a time constant of five seconds.
+Load is the share of recent time the thread was busy: an exponential average with a time constant of five seconds. The
+worker's own chores, such as measuring itself, are no load: they are over when it is asked for.
 """
 
 from __future__ import annotations
@@ -43,17 +44,22 @@ class WorkerLoad:
 
     queued_jobs: int
     busy_ratio: float
+    job_s: float
 
 
 class _Runnable(Protocol):
+    @property
+    def is_chore(self) -> bool: ...
+
     def start(self) -> None: ...
 
     def abandon(self) -> None: ...
 
 
 class _Job(Generic[_T]):
-    def __init__(self, work: Callable[[Ticket], _T], deadline_s: float | None) -> None:
+    def __init__(self, work: Callable[[Ticket], _T], deadline_s: float | None, *, is_chore: bool) -> None:
         self._work = work
+        self.is_chore = is_chore
         self._deadline_s = deadline_s
         self._queued_s = time.monotonic()
         self.future: Future[_T] = Future()
@@ -99,7 +105,7 @@ class Worker:
         self._jobs: deque[_Runnable] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._is_busy = False
+        self._is_busy = self._is_loaded = False
         self._busy_ratio = 0.0
         self._noted_s = time.monotonic()
         self._job_s = 0.0
@@ -123,10 +129,17 @@ class Worker:
         """How busy the thread is now."""
         with self._changed:
             self._note()
-            return WorkerLoad(queued_jobs=len(self._jobs), busy_ratio=min(1.0, max(0.0, self._busy_ratio)))
+            return WorkerLoad(
+                queued_jobs=len(self._jobs), busy_ratio=min(1.0, max(0.0, self._busy_ratio)), job_s=self._job_s
+            )
 
     async def run(
-        self, work: Callable[[Ticket], _T], *, deadline_s: float | None = None, is_urgent: bool = False
+        self,
+        work: Callable[[Ticket], _T],
+        *,
+        deadline_s: float | None = None,
+        is_urgent: bool = False,
+        is_chore: bool = False,
     ) -> _T:
         """Run ``work`` on the compute thread.
 
@@ -134,13 +147,14 @@ class Worker:
             work: what to do; it should give up where its ticket says so.
             deadline_s: monotonic time after which nobody wants the result.
             is_urgent: take it although the queue is full; it waits its turn like any other.
+            is_chore: the worker's own: it counts neither as load nor as what a job takes.
 
         Raises:
             Overloaded: the queue is full, or the deadline would pass before its turn comes.
             DeadlineExceeded: the deadline passed.
             Cancelled: the worker is closed.
         """
-        job = _Job(work, deadline_s)
+        job = _Job(work, deadline_s, is_chore=is_chore)
         self._admit(job, deadline_s, is_urgent=is_urgent)
         try:
             return await asyncio.wrap_future(job.future)
@@ -174,14 +188,17 @@ class Worker:
                     break
                 job = self._jobs.popleft()
                 self._note()
-                self._is_busy = True
+                self._is_busy, is_chore = True, job.is_chore
+                self._is_loaded = not is_chore
             start_s = time.monotonic()
             job.start()
             del job
             with self._changed:
                 self._note()
-                self._is_busy = False
-                self._job_s += _JOB_WEIGHT * (time.monotonic() - start_s - self._job_s)
+                self._is_busy = self._is_loaded = False
+                if not is_chore:
+                    took_s = time.monotonic() - start_s
+                    self._job_s += (_JOB_WEIGHT if self._job_s else 1.0) * (took_s - self._job_s)
         for waiting in abandoned:
             waiting.abandon()
 
@@ -189,5 +206,5 @@ class Worker:
         """Fold the time since the last change into the busy share."""
         now_s = time.monotonic()
         kept = math.exp(-(now_s - self._noted_s) / _TIME_CONSTANT_S)
-        self._busy_ratio = self._busy_ratio * kept + float(self._is_busy) * (1.0 - kept)
+        self._busy_ratio = self._busy_ratio * kept + float(self._is_loaded) * (1.0 - kept)
         self._noted_s = now_s

@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
 from edge.client import Client
+from edge.frames import WorkerStatus
 from partitioner.bundle import Bundle
-from partitioner.cost import LOSSLESS, CandidateTable
+from partitioner.cost import IDLE, LOSSLESS, CandidateTable, Load, load_of
 from partitioner.dims import Binding
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
@@ -70,6 +71,7 @@ class Evidence:
     edge: Profile
     cloud: Profile
     link: Link
+    load: Load = IDLE
 
     def table(
         self,
@@ -168,6 +170,14 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec)
 
 
+def live_load(status: WorkerStatus) -> Load:
+    """The load of a worker from what it says of itself; one that says nonsense is taken for idle."""
+    try:
+        return load_of(queued=status.queued_frames, busy_ratio=status.busy_ratio, job_s=status.job_s or None)
+    except UsageError:
+        return IDLE
+
+
 def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | None) -> Priced:
     has_source = sample.source is not None
     fixed = wish.codec if wish.codec != AUTO else None
@@ -179,7 +189,7 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
         min_accuracy=wish.min_accuracy,
         source_bytes=source_bytes,
     )
-    for priced in choose(table, evidence.link).ranked:
+    for priced in choose(table, evidence.link, evidence.load).ranked:
         candidate = priced.candidate
         is_possible = has_source or not candidate.codec.startswith(SOURCE)
         is_wanted = fixed is None or candidate.is_local or candidate.codec == fixed
@@ -215,14 +225,17 @@ class Advisor:
         self._on_progress = on_progress
 
     def gather(self, client: Client) -> Evidence:
-        """Both profiles and the link; the link is measured last, when nothing else runs.
+        """Both profiles, the worker's load and the link.
+
+        The load is asked for first, before we add to it; the link is measured last, when nothing else runs.
 
         Raises:
             EdgeError: the worker does not tell.
             ProfileError: its profile cannot be read, or is of another model.
         """
+        load = live_load(client.status())
         edge, cloud = self.edge_profile(), self.cloud_profile(client)
-        return Evidence(edge=edge, cloud=cloud, link=client.measure_link())
+        return Evidence(edge=edge, cloud=cloud, link=client.measure_link(), load=load)
 
     def edge_profile(self) -> Profile:
         """The device's own profile, measured on first use, or again where it is to be fresh."""

@@ -55,6 +55,7 @@ class WorkerStatus:
     sessions: int
     queued_frames: int
     busy_ratio: float
+    job_s: float
     frames_answered: int
     frames_failed: int
     uptime_s: float
@@ -262,6 +263,7 @@ def status_of(reply: pb.StatusReply) -> WorkerStatus:
         sessions=reply.sessions,
         queued_frames=reply.load.queued_frames,
         busy_ratio=reply.load.busy_ratio,
+        job_s=reply.load.job_s,
         frames_answered=reply.frames_answered,
         frames_failed=reply.frames_failed,
         uptime_s=reply.uptime_s,

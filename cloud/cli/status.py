@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         "sessions": reply.sessions,
         "queued_frames": reply.load.queued_frames,
         "busy_ratio": reply.load.busy_ratio,
+        "job_s": reply.load.job_s,
         "frames_answered": reply.frames_answered,
         "frames_failed": reply.frames_failed,
         "models": models,

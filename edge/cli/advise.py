@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         min_accuracy=args.min_accuracy,
         source_bytes=args.input_bytes,
     )
-    found = [gains(table, link) for link in (evidence.link, *PRESETS.values())]
+    found = [gains(table, link, evidence.load) for link in (evidence.link, *PRESETS.values())]
     notes = list(table.notes)
     if sample is None and bundle.preprocess is not None:
         notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")

@@ -216,12 +216,14 @@ class Timings(_message.Message):
     def __init__(self, receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., preprocess_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., encode_s: _Optional[float] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("queued_frames", "busy_ratio")
+    __slots__ = ("queued_frames", "busy_ratio", "job_s")
     QUEUED_FRAMES_FIELD_NUMBER: _ClassVar[int]
     BUSY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    JOB_S_FIELD_NUMBER: _ClassVar[int]
     queued_frames: int
     busy_ratio: float
-    def __init__(self, queued_frames: _Optional[int] = ..., busy_ratio: _Optional[float] = ...) -> None: ...
+    job_s: float
+    def __init__(self, queued_frames: _Optional[int] = ..., busy_ratio: _Optional[float] = ..., job_s: _Optional[float] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("frame_id", "plan_id", "code", "detail", "retry_after_s")

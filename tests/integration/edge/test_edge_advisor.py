@@ -9,6 +9,7 @@ import pytest
 from edge_support import inputs_of
 
 from edge.advisor import Advisor, Evidence, Selected, Wish, select
+from edge.frames import WorkerStatus
 from edge.sample import sizes_of, to_sample
 from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
@@ -20,6 +21,19 @@ from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
 
+IDLE_WORKER = WorkerStatus(
+    name="fake",
+    models=(),
+    sessions=1,
+    queued_frames=0,
+    busy_ratio=0.0,
+    job_s=0.0,
+    frames_answered=0,
+    frames_failed=0,
+    uptime_s=1.0,
+    is_draining=False,
+)
+
 
 class FakeClient:
     """A worker as fast as this machine, behind any link."""
@@ -27,6 +41,7 @@ class FakeClient:
     def __init__(self, text: str, link: Link) -> None:
         self.text, self.link = text, link
         self.asked_afresh: list[bool] = []
+        self.state = IDLE_WORKER
 
     def fetch_profile(
         self, digest: str, *, budget_s: float, is_fresh: bool, on_progress: Callable[[float], None]
@@ -34,6 +49,9 @@ class FakeClient:
         self.asked_afresh.append(is_fresh)
         on_progress(1.0)
         return self.text
+
+    def status(self) -> WorkerStatus:
+        return self.state
 
     def measure_link(self) -> Link:
         return self.link
@@ -147,6 +165,19 @@ def test_a_slow_device_on_a_fast_link_sends_all_and_a_fast_one_on_a_slow_link_no
     pixels = np.zeros((8, 8, 1), np.uint8)
     assert choose(digits, profile, Wish(), pixels, FAST, slowdown=100).codec == "source"
     assert choose(digits, profile, Wish(), pixels, PRESETS["3g"]).plan.is_local
+
+
+def test_a_busy_worker_is_left_alone(advisor: Callable[..., Advisor], digits: Bundle, profile: Profile) -> None:
+    client = FakeClient(profile.dumps(), FAST)
+    busy = replace(IDLE_WORKER, queued_frames=1000, busy_ratio=1.0, job_s=profile.whole.median_s)
+    cuts = Cuts(digits.graph, digits.digest)
+    found: list[Selected] = []
+    for state in (IDLE_WORKER, busy, replace(busy, queued_frames=0, busy_ratio=float("nan"))):
+        client.state = state
+        evidence = replace(advisor().gather(client), edge=profile.slowed(100))  # type: ignore[arg-type]
+        sample = to_sample(np.zeros((8, 8, 1), np.uint8), digits)
+        found.append(select(cuts, Wish(), sample, evidence=lambda known=evidence: known))  # type: ignore[misc]
+    assert [each.plan.is_local for each in found] == [False, True, False]
 
 
 def test_original_bytes_are_never_chosen_for_a_tensor(digits: Bundle, profile: Profile) -> None:

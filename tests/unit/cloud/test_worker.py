@@ -186,3 +186,15 @@ def test_the_busy_share_follows_the_work(worker):
         await task
 
     asyncio.run(scene())
+
+
+def test_only_work_for_others_is_load(worker):
+    async def scene() -> None:
+        await worker.run(lambda ticket: time.sleep(0.02), is_chore=True)
+        assert worker.load.busy_ratio == 0
+        assert worker.load.job_s == 0
+        await worker.run(lambda ticket: time.sleep(0.02))
+        assert worker.load.busy_ratio > 0
+        assert worker.load.job_s >= 0.02
+
+    asyncio.run(scene())
