@@ -1,32 +1,35 @@
 """Cuts of a model: which there are, what crosses each, and the plan that runs one.
 
 A cut keeps a set of layers on the edge that is closed under precedence; the candidates are the prefixes of the layers'
-topological order. Every candidate can be run: what must cross follows from the graph (``subgraph``), and outputs that
+topological order. Every closed set can be run: what must cross follows from the graph (``subgraph``), and outputs that
 are made early stay on the edge. Of two cuts that cost the same work and cross as much, only the earlier is listed.
+A cut through branches that is no prefix is called ``upto:A+B``: layers A and B and all that they depend on.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
 from partitioner.dims import Binding
 from partitioner.errors import PlanError
 from partitioner.graph import Graph, Layer, Value
+from partitioner.layergraph import LayerGraph, layer_graph
 from partitioner.layers import peak_bytes
 from partitioner.plan import SOURCE, Plan, Segment, Stage
 from partitioner.subgraph import crossing, extract, weight_bytes
 
 LOCAL = "local"
 CLOUD = "cloud"
+UPTO = "upto:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One place to cut a model: ``depth`` layers stay on the edge.
+    """One place to cut a model: ``depth`` layers stay on the edge, those of indices ``edge_layers``.
 
     ``crossing`` goes up, ``reply`` comes down (outputs that the cloud makes); ``edge_outputs`` are made on the edge.
     """
@@ -35,6 +38,7 @@ class Cut:
     name: str
     aliases: tuple[str, ...]
     depth: int
+    edge_layers: frozenset[int]
     crossing: tuple[Value, ...]
     reply: tuple[str, ...]
     edge_outputs: tuple[str, ...]
@@ -74,12 +78,9 @@ class Cuts:
         found: list[Cut] = []
         seen: set[tuple[object, ...]] = set()
         last = len(self.graph.layers)
-        edge = set(self.graph.input_names)
         flops = [self.graph.flops_of(layer, self.binding) for layer in self.graph.layers]
         for depth in range(last + 1):
-            if depth:
-                edge.update(self.graph.layers[depth - 1].nodes)
-            cut = self._cut(depth, frozenset(edge))
+            cut = self._cut(range(depth))
             work = (sum(flops[:depth]), tuple(value.name for value in cut.crossing))
             if cut.is_local and depth < last:
                 continue  # every output is made already: this is all-local with dead layers left out
@@ -89,8 +90,30 @@ class Cuts:
             found.append(cut)
         return tuple(found)
 
+    @cached_property
+    def layer_graph(self) -> LayerGraph:
+        """The layers and what flows between them."""
+        return layer_graph(self.graph, self.binding)
+
+    def from_layers(self, layer_ids: Iterable[str]) -> Cut:
+        """The cut that keeps these layers on the edge; a candidate where they are one's.
+
+        Raises:
+            PlanError: a layer is unknown, or depends on one that is not among them.
+        """
+        edge = frozenset(self._index(name) for name in layer_ids)
+        needs = sorted(self.layer_graph.closure(edge) - edge)
+        if needs:
+            layers = self.graph.layers
+            reader = next(index for index in sorted(edge) if needs[0] in self.layer_graph.closure([index]))
+            raise PlanError(f"layer {layers[reader].id!r} cannot stay on the device without {layers[needs[0]].id!r}")
+        cut = self._cut(edge)
+        if cut.is_local:
+            return self.candidates[-1]
+        return next((known for known in self.candidates if known.id == cut.id), cut)
+
     def find(self, name: str) -> Cut:
-        """A cut by its id, name or alias.
+        """A cut by its id, name or alias, or the closed set that ``upto:A+B`` names.
 
         Raises:
             PlanError: there is none.
@@ -98,6 +121,12 @@ class Cuts:
         for cut in self.candidates:
             if name in (cut.id, cut.name, *cut.aliases):
                 return cut
+        for depth, names in self._names.items():
+            if name in names:
+                return self._cut(range(depth))
+        if name.startswith(UPTO):
+            closed = self.layer_graph.closure(self._ends(name.removeprefix(UPTO)))
+            return self.from_layers(self.graph.layers[index].id for index in closed)
         known = [each for cut in self.candidates for each in (cut.name, *cut.aliases)]
         near = difflib.get_close_matches(name, known, n=2)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
@@ -159,8 +188,8 @@ class Cuts:
         return CutCost(
             up_bytes=sum(value.nbytes(self.binding) for value in cut.crossing),
             down_bytes=sum(self._nbytes(name) for name in cut.reply),
-            edge_flops=self._flops(layers[: cut.depth]),
-            cloud_flops=self._flops(layers[cut.depth :]) if far is not None else 0,
+            edge_flops=self._flops([layers[index] for index in cut.edge_layers]),
+            cloud_flops=self._flops([each for index, each in enumerate(layers) if index not in cut.edge_layers]),
             edge_weight_bytes=weight_bytes(self.graph, near.weights),
             cloud_weight_bytes=weight_bytes(self.graph, far.weights) if far is not None else 0,
             edge_peak_bytes=peak_bytes(near.nodes, near.inputs, near.outputs, self.binding),
@@ -171,25 +200,57 @@ class Cuts:
         """What comes down; a number is a tensor of no axes."""
         return tuple(self.graph.value_of(name) for name in cut.reply)
 
-    def _cut(self, depth: int, edge: frozenset[str]) -> Cut:
+    def _cut(self, kept: Collection[int]) -> Cut:
+        """The cut of a closed set of layers, by their indices."""
+        layers = [self.graph.layers[index] for index in sorted(kept)]
+        edge = frozenset(self.graph.input_names).union(*(layer.nodes for layer in layers))
         made = self._made_on_edge(edge)
         reply = tuple(name for name in self.graph.output_names if name not in made)
         sent = crossing(self.graph, edge, reply, self.binding) if reply else ()
-        layers = self.graph.layers[:depth]
-        names = self._names[depth]
+        names = self._names_of(frozenset(kept))
         if not reply:
             names = (LOCAL, *names)
-        elif depth == 0:
+        elif not kept:
             names = (CLOUD,)
         return Cut(
             id=cut_id(layers),
             name=names[0],
             aliases=names[1:],
-            depth=depth if reply else len(self.graph.layers),
+            depth=len(kept) if reply else len(self.graph.layers),
+            edge_layers=frozenset(kept if reply else range(len(self.graph.layers))),
             crossing=tuple(self.graph.value_of(name) for name in sent),
             reply=reply,
             edge_outputs=tuple(name for name in self.graph.output_names if name in made),
         )
+
+    def _names_of(self, kept: Set[int]) -> tuple[str, ...]:
+        if kept == set(range(len(kept))):
+            return self._names[len(kept)]
+        ends = self.layer_graph.maximal(kept)
+        return (UPTO + "+".join(self.graph.layers[index].id for index in ends),)
+
+    def _ends(self, text: str) -> list[int]:
+        """The layers that ``A+B`` names; a name of the model's own may hold a plus."""
+        ends: list[int] = []
+        name = ""
+        for part in text.split("+"):
+            name = f"{name}+{part}" if name else part
+            if name in self._index_of:
+                ends.append(self._index_of[name])
+                name = ""
+        return [*ends, self._index(name)] if name or not ends else ends
+
+    def _index(self, layer_id: str) -> int:
+        index = self._index_of.get(layer_id)
+        if index is None:
+            near = difflib.get_close_matches(layer_id, self._index_of, n=2)
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise PlanError(f"the model has no layer {layer_id!r}{hint} (cleft-plan cuts lists cuts after each)")
+        return index
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {layer.id: index for index, layer in enumerate(self.graph.layers)}
 
     def _made_on_edge(self, edge: frozenset[str]) -> frozenset[str]:
         """Outputs that the edge can compute: of its layers, of inputs' shapes, or of weights alone."""

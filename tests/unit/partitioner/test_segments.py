@@ -136,3 +136,56 @@ def test_an_output_of_weights_alone_is_made_on_the_edge() -> None:
     made = graph([node("a", "x"), node("free", "w")], outputs=["a", "free"], inputs=[value("x", 4)])
     assert is_made_on(made, "free", frozenset({"x"}))
     assert not is_made_on(made, "a", frozenset({"x"}))
+
+
+def branches() -> Cuts:
+    """``a`` feeds ``b`` and ``c``, ``d`` reads both; layers are called by their modules."""
+    nodes = [
+        node("a", "x", module="stem"),
+        node("b", "a", module="left.conv"),
+        node("c", "a", module="right.conv"),
+        node("d", "b", "c", module="head"),
+    ]
+    return Cuts(graph(nodes, outputs=["d"]), "0" * 64)
+
+
+def test_a_cut_through_branches_is_found_by_its_last_layers() -> None:
+    cuts = branches()
+    right = cuts.from_layers(["stem", "right.conv"])
+    assert (right.name, right.depth, right.edge_layers) == ("upto:right.conv", 2, frozenset({0, 2}))
+    assert [each.name for each in right.crossing] == ["a", "c"]
+    assert cuts.find("upto:right.conv") == right == cuts.find(right.name)
+    assert right.id == cut_id([cuts.graph.layers[index] for index in (0, 2)])
+    assert right.id not in {cut.id for cut in cuts.candidates}
+
+
+def test_a_closed_set_that_is_a_prefix_is_the_candidate() -> None:
+    cuts = branches()
+    assert cuts.find("upto:left.conv") is cuts.find("after:left")
+    assert cuts.find("upto:left.conv+right.conv") is cuts.find("after:right")
+    assert cuts.find("upto:head") is cuts.find(LOCAL)
+    assert cuts.from_layers([]) is cuts.find(CLOUD)
+
+
+def test_layers_that_lack_what_they_read_are_refused() -> None:
+    with pytest.raises(PlanError, match=r"layer 'right\.conv' cannot stay on the device without 'stem'"):
+        branches().from_layers(["right.conv"])
+    with pytest.raises(PlanError, match=r"no layer 'lft\.conv': did you mean left\.conv"):
+        branches().find("upto:right.conv+lft.conv")
+    with pytest.raises(PlanError, match="no layer ''"):
+        branches().find("upto:")
+
+
+def test_a_cut_through_branches_shares_out_the_work() -> None:
+    cuts = branches()
+    cost = cuts.cost(cuts.find("upto:right.conv"))
+    assert (cost.edge_flops, cost.cloud_flops, cost.up_bytes, cost.down_bytes) == (2, 2, 32, 16)
+    head, tail = cuts.plan(cuts.find("upto:right.conv")).stages
+    assert (head.segment.outputs, tail.segment.inputs, tail.segment.outputs) == (("a", "c"), ("a", "c"), ("d",))
+
+
+def test_a_module_may_have_a_plus_in_its_name() -> None:
+    nodes = [node("a", "x", module="p+q"), node("b", "x", module="r"), node("c", "a", "b", module="s")]
+    cuts = Cuts(graph(nodes, outputs=["c"]), "0" * 64)
+    assert cuts.find("upto:r+p+q").depth == 2
+    assert cuts.find("upto:r").edge_layers == {1}
