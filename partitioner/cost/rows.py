@@ -5,44 +5,43 @@ Where a side has several runtimes, a candidate is a cut and a codec with one run
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from partitioner.codecmix import EXACT, SOURCE, Mix, mixes
 from partitioner.cost.candidates import Candidate, Row
 from partitioner.cost.pairing import check_sides
-from partitioner.difference import INCOMPARABLE
 from partitioner.errors import ProfileError, UsageError
-from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, CutProfile, Profile
+from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CutProfile, Profile
 from partitioner.units import digits, size
 
-SOURCE = "source"
-LOSSLESS: tuple[str, ...] = ("none", "none+zstd", SOURCE, f"{SOURCE}+zstd")
+LOSSLESS = EXACT
 """Codecs that do not change the answer; the only ones admitted unasked."""
+
+_PREPARED_THERE = (SOURCE, f"{SOURCE}+zstd")
+"""What the worker prepares like an input of its own; decoding a re-encoded input includes that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """How much a lossy codec may change the answer; None: as much as it does."""
+class Admitted:
+    """Which codecs, and how much a lossy one may change the answer; None: any that was measured."""
 
+    codecs: Collection[str] | None = LOSSLESS
     max_deviation: float | None = None
     min_accuracy: float | None = None
 
-    def admits(self, cost: CodecCost, far_cost: CodecCost) -> bool:
-        """Whether a codec keeps every bound; where nothing was measured, it keeps none."""
-        if cost.codec in LOSSLESS:
-            return True
-        accuracy = _accuracy(cost, far_cost)
-        return (self.max_deviation is None or _deviation(cost, far_cost) <= self.max_deviation) and (
-            self.min_accuracy is None or (accuracy is not None and accuracy >= self.min_accuracy)
-        )
+    @property
+    def most_deviation(self) -> float | None:
+        """The bound on the deviation; where nothing is bounded, a lossy codec that is named is taken as it is."""
+        return math.inf if self.max_deviation is None and self.min_accuracy is None else self.max_deviation
 
 
 def rows_of(
     edge: Sequence[Profile],
     cloud: Sequence[Profile],
     *,
-    codecs: Collection[str] | None,
-    bound: Bound,
+    admitted: Admitted,
     source_bytes: int | None,
 ) -> list[Row]:
     """Every admitted candidate of the profiles, one for each runtime of a side.
@@ -52,11 +51,11 @@ def rows_of(
         UsageError: a codec was measured at no cut.
     """
     check_sides(edge, cloud)
-    _check_codecs((*edge, *cloud), codecs)
+    _check_codecs((*edge, *cloud), admitted.codecs)
     found: list[Row] = []
     for near in edge:
         for index, far in enumerate(cloud):
-            rows = _rows(near, far, codecs=codecs, bound=bound, source_bytes=source_bytes)
+            rows = _rows(near, far, admitted=admitted, source_bytes=source_bytes)
             found.extend(row for row in rows if index == 0 or not row.candidate.is_local)
     return found
 
@@ -78,32 +77,29 @@ def _check_codecs(profiles: Sequence[Profile], codecs: Collection[str] | None) -
         raise UsageError(f"no profile has codec {', '.join(unknown)}; measured are {', '.join(measured)}")
 
 
-def _rows(
-    edge: Profile,
-    cloud: Profile,
-    *,
-    codecs: Collection[str] | None,
-    bound: Bound,
-    source_bytes: int | None,
-) -> Iterator[Row]:
+def _rows(edge: Profile, cloud: Profile, *, admitted: Admitted, source_bytes: int | None) -> Iterator[Row]:
     cloud_cuts = {cut.id: cut for cut in cloud.cuts}
+    far_ratio = cloud.whole.median_s / edge.whole.median_s if edge.whole.median_s else 1.0
     for cut in edge.cuts:
         far_cut = cloud_cuts[cut.id]
         if cut.name == ALL_LOCAL:
             yield _local_row(edge, cut)
             continue
-        pairs = []
-        for cost in cut.codecs:
-            is_original = cost.codec == _original(cut)
-            is_admitted = codecs is None or cost.codec in codecs
-            far_cost = far_cut.codec(cost.codec) or (far_cut.codec("none") if is_original else None)
-            if far_cost is None or not (is_admitted or is_original):
-                continue
-            if is_original or bound.admits(cost, far_cost):
-                pairs.append((_resized(cost, cut, source_bytes), far_cost))
-        pairs.sort(key=lambda pair: (pair[0].up_bytes, not pair[0].codec.startswith(SOURCE)))
-        for cost, far_cost in pairs:
-            yield _remote_row(edge, cloud, cut=cut, far_cut=far_cut, cost=cost, far_cost=far_cost)
+        found = mixes(
+            cut,
+            far_cut,
+            codecs=admitted.codecs,
+            max_deviation=admitted.most_deviation,
+            min_accuracy=admitted.min_accuracy,
+            accuracy=edge.accuracy,
+            far_ratio=far_ratio,
+        )
+        if (original := _original(cut)) not in (None, *(mix.label for mix in found)):
+            found = (*found, *mixes(cut, far_cut, codecs=(str(original),)))
+        sized = [_resized(mix, cut, source_bytes) for mix in found]
+        sized.sort(key=lambda mix: (mix.up_bytes, not mix.label.startswith(SOURCE)))
+        for mix in sized:
+            yield _remote_row(edge, cloud, cut=cut, far_cut=far_cut, mix=mix)
 
 
 def _original(cut: CutProfile) -> str | None:
@@ -113,33 +109,13 @@ def _original(cut: CutProfile) -> str | None:
     return SOURCE if cut.codec(SOURCE) else "none"
 
 
-def _resized(cost: CodecCost, cut: CutProfile, source_bytes: int | None) -> CodecCost:
-    """The cost with the input's real size; a packed input keeps its ratio."""
+def _resized(mix: Mix, cut: CutProfile, source_bytes: int | None) -> Mix:
+    """The mix with the input's real size; a packed input keeps its ratio."""
     plain = cut.codec(SOURCE)
-    if source_bytes is None or plain is None or not cost.codec.startswith(SOURCE):
-        return cost
-    ratio = cost.up_bytes / plain.up_bytes if plain.up_bytes else 1.0
-    return CodecCost(
-        codec=cost.codec,
-        up_bytes=round(source_bytes * ratio),
-        encode_s=cost.encode_s,
-        decode_s=cost.decode_s,
-        deviation=cost.deviation,
-        accuracy=cost.accuracy,
-    )
-
-
-def _deviation(cost: CodecCost, far_cost: CodecCost) -> float:
-    """What a codec does to the answer: the larger of what was measured; ``INCOMPARABLE`` where nothing was."""
-    if cost.codec in LOSSLESS:
-        return 0.0
-    found = [each.deviation for each in (cost, far_cost) if each.deviation is not None]
-    return max(found, default=INCOMPARABLE)
-
-
-def _accuracy(cost: CodecCost, far_cost: CodecCost) -> float | None:
-    """The smaller of what was measured."""
-    return min((each.accuracy for each in (cost, far_cost) if each.accuracy is not None), default=None)
+    if source_bytes is None or plain is None or not mix.label.startswith(SOURCE):
+        return mix
+    ratio = mix.up_bytes / plain.up_bytes if plain.up_bytes else 1.0
+    return replace(mix, up_bytes=round(source_bytes * ratio))
 
 
 def _local_row(edge: Profile, cut: CutProfile) -> Row:
@@ -157,21 +133,20 @@ def _local_row(edge: Profile, cut: CutProfile) -> Row:
     return Row(candidate=candidate, head_s=_preprocess_s(edge) + cut.prefix.median_s)
 
 
-def _remote_row(
-    edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutProfile, cost: CodecCost, far_cost: CodecCost
-) -> Row:
-    sends_source = cost.codec.startswith(SOURCE)
+def _remote_row(edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutProfile, mix: Mix) -> Row:
+    sends_source = mix.label.startswith(SOURCE)
     candidate = Candidate(
         cut=cut.name,
         cut_id=cut.id,
-        codec=cost.codec,
+        codec=mix.label,
+        codecs=mix.codecs,
         depth=cut.depth,
-        up_bytes=cost.up_bytes,
+        up_bytes=mix.up_bytes,
         down_bytes=cut.reply_cost.up_bytes,
         edge_bytes=cut.edge_weight_bytes + cut.edge_peak_bytes,
         cloud_bytes=far_cut.cloud_weight_bytes + far_cut.cloud_peak_bytes,
-        deviation=_deviation(cost, far_cost),
-        accuracy=_accuracy(cost, far_cost),
+        deviation=mix.deviation,
+        accuracy=mix.accuracy,
         is_calibrated="calibrated" in (cut.prefix.how, far_cut.suffix.how),
         edge_runtime=edge.runtime.name,
         cloud_runtime=cloud.runtime.name,
@@ -179,9 +154,9 @@ def _remote_row(
     return Row(
         candidate=candidate,
         head_s=cut.prefix.median_s + (0.0 if sends_source else _preprocess_s(edge)),
-        encode_s=cost.encode_s,
-        decode_s=far_cost.decode_s,
-        tail_s=far_cut.suffix.median_s + (_far_preprocess_s(edge, cloud) if sends_source else 0.0),
+        encode_s=mix.encode_s,
+        decode_s=mix.decode_s,
+        tail_s=far_cut.suffix.median_s + (_far_preprocess_s(edge, cloud) if mix.label in _PREPARED_THERE else 0.0),
         encode_reply_s=far_cut.reply_cost.encode_s,
         decode_reply_s=cut.reply_cost.decode_s,
     )

@@ -9,14 +9,14 @@ uplink's, the worker's and the downlink's. Both passes take microseconds for a h
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from partitioner.cost.candidates import TERMS, Breakdown, Candidate, Row
 from partitioner.cost.load import IDLE, Load
-from partitioner.cost.rows import LOSSLESS, Bound, check_ends, notes_of, rows_of
+from partitioner.cost.rows import LOSSLESS, Admitted, check_ends, notes_of, rows_of
 from partitioner.link import Link
 from partitioner.profile import Profile
 
@@ -46,6 +46,9 @@ class CandidateTable:
     tail_s: FloatArray
     up_bytes: FloatArray
     down_bytes: FloatArray
+    edge_bytes: FloatArray
+    cloud_bytes: FloatArray
+    deviation: FloatArray
     remote: FloatArray
 
     @staticmethod
@@ -75,7 +78,7 @@ class CandidateTable:
         """
         near = (edge,) if isinstance(edge, Profile) else tuple(edge)
         far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
-        rows = rows_of(near, far, codecs=codecs, bound=Bound(max_deviation, min_accuracy), source_bytes=source_bytes)
+        rows = rows_of(near, far, admitted=Admitted(codecs, max_deviation, min_accuracy), source_bytes=source_bytes)
         check_ends(rows)
         return CandidateTable.from_rows(
             rows,
@@ -100,6 +103,9 @@ class CandidateTable:
             "tail_s": _sum(fixed_s, ("tail_s",)),
             "up_bytes": np.array([row.candidate.up_bytes for row in rows], dtype=np.float64),
             "down_bytes": np.array([row.candidate.down_bytes for row in rows], dtype=np.float64),
+            "edge_bytes": np.array([row.candidate.edge_bytes for row in rows], dtype=np.float64),
+            "cloud_bytes": np.array([row.candidate.cloud_bytes for row in rows], dtype=np.float64),
+            "deviation": np.array([row.candidate.deviation for row in rows], dtype=np.float64),
             "remote": np.array([not row.candidate.is_local for row in rows], dtype=np.float64),
         }
         for array in arrays.values():
@@ -117,10 +123,7 @@ class CandidateTable:
 
     def take(self, rows: IntArray) -> CandidateTable:
         """The table of these rows alone, in their order."""
-        arrays = {
-            name: getattr(self, name)[rows]
-            for name in ("fixed_s", "compute_s", "edge_s", "cloud_s", "tail_s", "up_bytes", "down_bytes", "remote")
-        }
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
         for array in arrays.values():
             array.flags.writeable = False
         return CandidateTable(
@@ -161,6 +164,9 @@ class CandidateTable:
             Breakdown(**dict(zip(TERMS, row, strict=True)), total_s=total_s)
             for row, total_s in zip(terms_s.tolist(), self.price(link, load).tolist(), strict=True)
         )
+
+
+_ARRAYS = tuple(each.name for each in fields(CandidateTable) if "FloatArray" in str(each.type))
 
 
 def _sum(fixed_s: FloatArray, terms: Sequence[str]) -> FloatArray:
