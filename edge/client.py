@@ -220,6 +220,7 @@ class Client:
             return linkmeter.measure(
                 self,
                 now=time.monotonic,
+                sleep=time.sleep,
                 budget_s=budget_s,
                 max_bytes=_MEASURE_MAX_BYTES,
                 max_probe_bytes=_PROBE_BYTES,

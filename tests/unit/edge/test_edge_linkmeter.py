@@ -9,13 +9,16 @@ from edge.linkmeter import Echo, LinkSilent
 from partitioner.link import Link
 
 MBIT = 1e6 / 8
+RESTED_S = 0.02
 
 
 class VirtualLink:
     """Two FIFO queues with rates and a delay, in virtual time: waiting for an echo moves the clock to its arrival."""
 
-    def __init__(self, *, up: float, down: float, rtt_s: float, loss_after: int | None = None) -> None:
-        self.up, self.down, self.rtt_s = up, down, rtt_s
+    def __init__(
+        self, *, up: float, down: float, rtt_s: float, loss_after: int | None = None, wake_s: float = 0.0
+    ) -> None:
+        self.up, self.down, self.rtt_s, self.wake_s = up, down, rtt_s, wake_s
         self.now_s = 0.0
         self.up_free_s = self.down_free_s = 0.0
         self.moved_bytes = 0
@@ -25,11 +28,15 @@ class VirtualLink:
     def now(self) -> float:
         return self.now_s
 
+    def sleep(self, pause_s: float) -> None:
+        self.now_s += pause_s
+
     def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], Echo | None]:
         self.moved_bytes += up_bytes + reply_bytes
         self.largest_bytes = max(self.largest_bytes, up_bytes, reply_bytes)
         sent_s = self.now_s
-        self.up_free_s = max(self.up_free_s, sent_s) + up_bytes / self.up
+        has_rested = sent_s - self.down_free_s > RESTED_S
+        self.up_free_s = max(self.up_free_s, sent_s + (self.wake_s if has_rested else 0.0)) + up_bytes / self.up
         turned_s = self.up_free_s + self.rtt_s / 2
         self.down_free_s = max(self.down_free_s, turned_s) + reply_bytes / self.down
         arrived_s = self.down_free_s + self.rtt_s / 2
@@ -49,7 +56,9 @@ class VirtualLink:
 
 
 def measured(link: VirtualLink, *, budget_s: float = 2.0) -> Link:
-    return linkmeter.measure(link, now=link.now, budget_s=budget_s, max_bytes=8 << 20, max_probe_bytes=256 * 1024)
+    return linkmeter.measure(
+        link, now=link.now, sleep=link.sleep, budget_s=budget_s, max_bytes=8 << 20, max_probe_bytes=256 * 1024
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +73,11 @@ def test_a_steady_link_is_measured_to_two_percent_within_the_budget(up: float, d
     assert found.down_bytes_per_s == pytest.approx(down * MBIT, rel=0.02)
     assert link.now_s <= 2.2
     assert found.up_spread < 0.05
+
+
+def test_the_round_trip_is_that_of_a_message_after_a_pause() -> None:
+    link = VirtualLink(up=20 * MBIT, down=55 * MBIT, rtt_s=0.005, wake_s=0.001)
+    assert measured(link).rtt_s == pytest.approx(0.006, rel=0.01)
 
 
 def test_a_satellite_round_trip_is_not_taken_for_a_slow_link() -> None:
