@@ -32,12 +32,14 @@ _IN_CLOUD = ("decode_s", "encode_reply_s")
 class CandidateTable:
     """Every admitted candidate, earliest cut first and fewer bytes first within a cut: ties go to the first.
 
-    ``fixed_s`` is (n, 10) in the order of ``TERMS``; the other arrays are (n,). All are read-only.
+    ``fixed_s`` is (n, 10) in the order of ``TERMS``; the other arrays are (n,). All are read-only. ``layers`` are the
+    ids of the model's layers in their order.
     """
 
     model_name: str
     model_digest: str
     candidates: tuple[Candidate, ...]
+    layers: tuple[str, ...]
     notes: tuple[str, ...]
     fixed_s: FloatArray
     compute_s: FloatArray
@@ -84,12 +86,18 @@ class CandidateTable:
             rows,
             model_name=near[0].model_name,
             model_digest=near[0].model_digest,
+            layers=tuple(layer.id for layer in near[0].layers),
             notes=tuple(notes_of(near, far, source_bytes)),
         )
 
     @staticmethod
     def from_rows(
-        rows: Iterable[Row], *, model_name: str, model_digest: str, notes: tuple[str, ...] = ()
+        rows: Iterable[Row],
+        *,
+        model_name: str,
+        model_digest: str,
+        layers: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
     ) -> CandidateTable:
         """Freeze rows; within a cut they keep their order."""
         rows = sorted(rows, key=lambda row: (row.candidate.depth, row.candidate.is_local, row.candidate.cut))
@@ -114,6 +122,7 @@ class CandidateTable:
             model_name=model_name,
             model_digest=model_digest,
             candidates=tuple(row.candidate for row in rows),
+            layers=layers,
             notes=notes,
             **arrays,
         )
@@ -130,6 +139,7 @@ class CandidateTable:
             model_name=self.model_name,
             model_digest=self.model_digest,
             candidates=tuple(self.candidates[row] for row in rows.tolist()),
+            layers=self.layers,
             notes=self.notes,
             **arrays,
         )

@@ -1,0 +1,142 @@
+"""Limits against their definition, row by row, and the advice of an infeasible set by following it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from partitioner.cost import Candidate, CandidateTable, Row
+from partitioner.link import Link
+from partitioner.optimize.constraints import Constraints, Infeasible
+
+LINK = Link(up_bytes_per_s=1e6, down_bytes_per_s=1e6, rtt_s=0.01)
+LAYERS = ("stem", "block.0.conv", "block.0.relu", "block.1.conv", "head", "head#1")
+FLAGS = {
+    "--max-edge-memory": ("max_edge_bytes", int),
+    "--max-cloud-memory": ("max_cloud_bytes", int),
+    "--max-upload": ("max_up_bytes", int),
+    "--max-deviation": ("max_deviation", float),
+    "--min-accuracy": ("min_accuracy", float),
+    "--min-depth": ("min_depth", int),
+    "--deadline": ("deadline_s", lambda text: float(text.removesuffix("ms")) / 1e3),
+}
+
+sizes = st.integers(0, 10**6)
+shares = st.floats(0.001, 1).map(lambda share: round(share, 6))
+
+
+@st.composite
+def candidates(draw):
+    is_local = draw(st.booleans())
+    edge_layers = frozenset(draw(st.sets(st.integers(0, 5)))) if draw(st.booleans()) else None
+    return Candidate(
+        cut="local" if is_local else "after:x",
+        cut_id="id",
+        codec="int8",
+        depth=6 if is_local else draw(st.integers(0, 5)),
+        edge_layers=None if is_local else edge_layers,
+        up_bytes=draw(sizes),
+        down_bytes=0,
+        edge_bytes=draw(sizes),
+        cloud_bytes=draw(sizes),
+        deviation=draw(st.just(0.0) | shares),
+        accuracy=draw(st.none() | shares),
+        is_calibrated=False,
+    )
+
+
+rows = st.builds(Row, candidate=candidates(), head_s=st.floats(0.001, 1), tail_s=st.floats(0, 1))
+tables = st.lists(rows, min_size=1, max_size=8).map(
+    lambda found: CandidateTable.from_rows(found, model_name="m", model_digest="d", layers=LAYERS)
+)
+asked = st.builds(
+    Constraints,
+    max_edge_bytes=st.none() | sizes,
+    max_cloud_bytes=st.none() | sizes,
+    deadline_s=st.none() | st.floats(0.001, 2),
+    max_up_bytes=st.none() | sizes,
+    max_deviation=st.none() | shares,
+    min_accuracy=st.none() | shares,
+    pinned=st.lists(st.sampled_from(["stem", "block", "block.1", "head"]), unique=True, max_size=2).map(tuple),
+    min_depth=st.integers(0, 6),
+)
+
+
+def keeps(constraints: Constraints, candidate: Candidate, latency_s: float) -> bool:
+    on_edge = set(range(6)) if candidate.is_local else candidate.edge_layers
+    on_edge = set(range(candidate.depth)) if on_edge is None else on_edge
+    pins = {index for index, layer in enumerate(LAYERS) if any(layer.startswith(pin) for pin in constraints.pinned)}
+    least = constraints.min_accuracy
+    checks = [
+        constraints.max_edge_bytes is None or candidate.edge_bytes <= constraints.max_edge_bytes,
+        constraints.max_cloud_bytes is None or candidate.cloud_bytes <= constraints.max_cloud_bytes,
+        constraints.max_up_bytes is None or candidate.up_bytes <= constraints.max_up_bytes,
+        constraints.deadline_s is None or latency_s <= constraints.deadline_s,
+        constraints.max_deviation is None or candidate.deviation <= constraints.max_deviation,
+        least is None or candidate.deviation == 0 or (candidate.accuracy is not None and candidate.accuracy >= least),
+        set(range(constraints.min_depth)) <= on_edge,
+        pins <= on_edge,
+    ]
+    return all(checks)
+
+
+@given(tables, asked)
+@settings(max_examples=300)
+def test_what_is_feasible_keeps_every_limit(table, constraints):
+    wanted = [keeps(constraints, *pair) for pair in zip(table.candidates, table.price(LINK).tolist(), strict=True)]
+    if any(wanted):
+        assert constraints.check(table, LINK).tolist() == wanted
+    else:
+        with pytest.raises(Infeasible):
+            constraints.check(table, LINK)
+
+
+@given(tables, asked)
+@settings(max_examples=300)
+def test_the_advice_of_an_infeasible_set_works(table, constraints):
+    try:
+        constraints.check(table, LINK)
+    except Infeasible as error:
+        refusal = error
+    else:
+        assume(False)
+    assert refusal.conflicts
+    text = str(refusal)
+    assert "\n" not in text
+    for conflict in refusal.conflicts:
+        flag = shlex.split(conflict.name)[0]
+        if conflict.nearest is None:
+            continue
+        if flag == "--pin":
+            pin = conflict.name.removeprefix("--pin ")
+            changed = replace(constraints, pinned=tuple(each for each in constraints.pinned if each != pin))
+        else:
+            field, read = FLAGS[flag]
+            changed = replace(constraints, **{field: conflict.nearest})
+            said = text.partition("kept: ")[2].partition(f"{flag} ")[2].partition(",")[0]
+            replace_with_said = replace(constraints, **{field: read(said)})
+            assert replace_with_said.check(table, LINK).any()
+        assert changed.check(table, LINK).any()
+    if refusal.nearest is not None:
+        assert refusal.nearest.cut in text
+
+
+@given(tables, asked)
+def test_the_named_limits_contradict_and_none_of_them_is_idle(table, constraints):
+    try:
+        constraints.check(table, LINK)
+    except Infeasible as error:
+        names = {conflict.name for conflict in error.conflicts}
+    else:
+        assume(False)
+    limits = (*constraints.limits(table), *constraints.deadline(table, LINK))
+    core = [limit for limit in limits if limit.name in names]
+    assert not np.logical_and.reduce([limit.kept for limit in core]).any()
+    for left_out in core:
+        rest = [limit.kept for limit in core if limit is not left_out]
+        assert not rest or np.logical_and.reduce(rest).any()
