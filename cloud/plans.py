@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from cloud.config import Config
-from partitioner.plan import Place, Plan, Segment, Stage
+from partitioner.plan import SOURCE, Place, Plan, Segment, Stage
 from protos import messages as pb
 from protos.codecs import CODECS
 from protos.errors import InvalidMessage, TooLarge, Unsupported
+from protos.pictures import PICTURES
 
 _DIGEST_CHARS = 64
 _PLACES: dict[int, Place] = {pb.PLACE_EDGE: "edge", pb.PLACE_CLOUD: "cloud"}
@@ -46,8 +47,8 @@ def _read_stage(message: pb.Stage, digest: str, config: Config) -> Stage:
         )
     if len(set(inputs)) != len(inputs) or len(set(outputs)) != len(outputs) or "" in names:
         raise InvalidMessage("a stage names a tensor twice, or not at all")
-    for codec in message.codecs.values():
-        if codec not in CODECS:
+    for name, codec in message.codecs.items():
+        if codec not in CODECS and not (name == SOURCE and codec in PICTURES):
             raise Unsupported(f"there is no codec {codec[:40]!r} here; the codecs are {', '.join(CODECS)}")
     return Stage(
         place=place,

@@ -19,7 +19,7 @@ from cloud.plans import read_plan
 from cloud.site import Site
 from cloud.store import Model, Prepared, prepare, warm_up
 from cloud.worker import Ticket
-from partitioner.plan import Plan
+from partitioner.plan import SOURCE, Plan
 from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES
 from protos.codecs import CODECS
@@ -33,6 +33,7 @@ from protos.errors import (
     Unsupported,
     WireError,
 )
+from protos.pictures import PICTURES, is_fitted
 from protos.status import to_failed
 
 _MAX_SESSION_ID_CHARS = 64
@@ -226,7 +227,7 @@ class Session:
         model = self._site.store.get(plan.model_digest)
         if model is None:
             raise UnknownModel(f"no model of digest {plan.model_digest[:12]!r}... is served here")
-        unread = {codec for stage in plan.stages for codec in stage.codecs.values()} - self._peer_codecs
+        unread = {codec for stage in plan.stages for codec in stage.codecs.values()} - self._peer_codecs - set(PICTURES)
         if unread:
             raise Unsupported(f"the client cannot read {', '.join(sorted(unread))}")
         return plan, model
@@ -235,8 +236,13 @@ class Session:
         """Make a plan's stages ready on the compute thread, and say so."""
         start_s = self._site.clock()
 
+        is_source_fitted = any(is_fitted(stage.codecs.get(SOURCE, "none")) for stage in plan.stages)
+
         def work(ticket: Ticket) -> tuple[Prepared | None, ...]:
-            stages = tuple(prepare(model, stage.segment) if stage.place == "cloud" else None for stage in plan.stages)
+            stages = tuple(
+                prepare(model, stage.segment, is_fitted=is_source_fitted) if stage.place == "cloud" else None
+                for stage in plan.stages
+            )
             for prepared in stages:
                 if prepared is not None:
                     warm_up(model, prepared, should_stop=ticket.should_stop)

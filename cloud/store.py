@@ -17,6 +17,7 @@ from partitioner.dims import shape_of
 from partitioner.errors import CleftError, SegmentError, UsageError
 from partitioner.graph import Graph
 from partitioner.plan import Segment
+from partitioner.preprocess import fitted
 from partitioner.runtimes import Engine, RunnableSegment
 from protos.codecs import DTYPES
 from protos.errors import InvalidMessage, Unsupported
@@ -89,8 +90,8 @@ def open_model(bundle: ServedBundle, open_engine: OpenEngine) -> Model:
     return Model(bundle=bundle, engine=None, reason=reason)
 
 
-def prepare(model: Model, segment: Segment) -> Prepared:
-    """Make a segment ready. Call on the compute thread.
+def prepare(model: Model, segment: Segment, *, is_fitted: bool = False) -> Prepared:
+    """Make a segment ready; ``is_fitted``: its source comes resized and cropped. Call on the compute thread.
 
     Raises:
         Unsupported: the model is not ready, or has no preprocess record.
@@ -103,6 +104,8 @@ def prepare(model: Model, segment: Segment) -> Prepared:
         record = model.bundle.preprocess
         if record is None:
             raise Unsupported(f"model {model.bundle.name} has no preprocess record: send tensors")
+        if is_fitted:
+            record = fitted(record)
         inputs = tuple(value.name for value in model.bundle.graph.inputs)
         segment = Segment(model_digest=segment.model_digest, inputs=inputs, outputs=segment.outputs)
     try:

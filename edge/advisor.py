@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from edge.client import Client
 from edge.frames import WorkerStatus
 from partitioner.bundle import Bundle
+from partitioner.codecmix import parse
 from partitioner.cost import IDLE, LOSSLESS, CandidateTable, Load, load_of
 from partitioner.dims import Binding
 from partitioner.errors import PlanError, ProfileError, UsageError
@@ -27,9 +28,10 @@ from partitioner.runtimes import Engine
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
 from partitioner.units import digits
 from protos.codecs import CODECS
+from protos.pictures import PICTURES
 
 AUTO = "auto"
-_SOURCE_PACKED = f"{SOURCE}+zstd"
+_SOURCES = (SOURCE, f"{SOURCE}+zstd", *(f"{SOURCE}:{name}" for name in PICTURES))
 
 OnProgress = Callable[[str, float], None]
 """Takes what is being measured and how far it is, 0 to 1."""
@@ -46,12 +48,18 @@ class Wish:
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        known = (AUTO, SOURCE, _SOURCE_PACKED, *CODECS)
-        for codec in (self.codec or AUTO, *(self.codecs or ())):
+        known = (AUTO, *CODECS, *_SOURCES)
+        named = parse(self.codec or AUTO)
+        mixed = () if isinstance(named, str) else named.values()
+        for codec in (named if isinstance(named, str) else AUTO, *mixed, *(self.codecs or ())):
             if codec not in known:
                 raise UsageError(f"no codec {codec!r}; choose from {', '.join(known)}")
-        if self.codec in (SOURCE, _SOURCE_PACKED) and self.cut != CLOUD:
-            raise UsageError("the original bytes can only be sent with --cut cloud")
+        if self.cut != CLOUD and self.codec in _SOURCES:
+            raise UsageError("the original input can only be sent with --cut cloud")
+        if any(codec not in CODECS for codec in mixed):
+            raise UsageError(f"{self.codec}: a tensor's codec is one of {', '.join(CODECS)}")
+        if mixed and self.cut in (AUTO, LOCAL):
+            raise UsageError("codecs by tensor are for one cut: name it with --cut")
 
     @property
     def is_measured(self) -> bool:
@@ -165,7 +173,7 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     if cut.is_local:
         return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
-    if codec.startswith(SOURCE) and not has_source:
+    if codec in _SOURCES and not has_source:
         raise UsageError(f"{sample.name} is a tensor: it has no original bytes to send; choose another codec")
     return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec)
 
@@ -191,7 +199,7 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
     )
     for priced in choose(table, evidence.link, evidence.load).ranked:
         candidate = priced.candidate
-        is_possible = has_source or not candidate.codec.startswith(SOURCE)
+        is_possible = has_source or candidate.codec not in _SOURCES
         is_wanted = fixed is None or candidate.is_local or candidate.codec == fixed
         if is_possible and is_wanted and cut_id in (None, candidate.cut_id):
             return priced
@@ -199,9 +207,10 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
 
 
 def _plan(cuts: Cuts, cut: Cut, codec: str) -> Plan:
-    if not codec.startswith(SOURCE):
-        return cuts.plan(cut, codec=codec)
-    return cuts.plan(cut, codec=codec.replace(SOURCE, "none", 1), from_source=True)
+    if codec not in _SOURCES:
+        return cuts.plan(cut, codec=parse(codec))
+    way = codec.removeprefix(SOURCE)
+    return cuts.plan(cut, codec=way.removeprefix(":") if way.startswith(":") else f"none{way}", from_source=True)
 
 
 class Advisor:
@@ -242,7 +251,7 @@ class Advisor:
         digest = self._bundle.digest
         path = cache.kept_path(digest, self._engine.info, self._bundle.graph.example_binding)
         profile = None if self._is_fresh else cache.recall(path, digest)
-        if profile is None:
+        if profile is None or not profile.samples:  # a worker here kept one, and judged no codecs
             profile = self._measure()
             cache.keep(path, profile.dumps())
         return profile if self._slowdown == 1.0 else profile.slowed(self._slowdown)

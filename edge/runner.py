@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.clock import DeviceClock
-from partitioner import preprocess
+from partitioner import pictures, preprocess
 from partitioner.errors import InputError
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Segment
@@ -45,6 +45,16 @@ class Runner:
         with self._clock.step() as step:
             tensors = self._preprocess(source)
         return tensors, step.seconds
+
+    def reencode(self, source: Array, name: str) -> tuple[Array, float]:
+        """Original input bytes as one of ``protos.pictures.PICTURES``, and the time that took.
+
+        Raises:
+            InputError: the model takes tensors, or the bytes are no input of it, or they cannot be written so.
+        """
+        with self._clock.step() as step:
+            picture = pictures.encode(self._checked(source), source.astype(np.uint8, copy=False), name)
+        return picture, step.seconds
 
     def tensors_of(self, sample: Sample) -> Mapping[str, Array]:
         """A sample's model inputs, prepared untimed where it has only its original bytes.
@@ -92,11 +102,15 @@ class Runner:
         return self.engine.pin([segment for segment in segments if not segment.is_identity])
 
     def _preprocess(self, source: Array) -> dict[str, Array]:
+        return dict(preprocess.apply(self._checked(source), source.astype(np.uint8, copy=False)))
+
+    def _checked(self, source: Array) -> dict[str, object]:
+        """The record by which to read this source."""
         if self._record is None:
             raise InputError("this model has no preprocess record: give it tensors (.npy, .npz), not a file to decode")
         if source.dtype != np.uint8:
             raise InputError(f"original input is bytes or 8-bit pixels, not {source.dtype}")
-        return dict(preprocess.apply(dict(self._record), source.astype(np.uint8, copy=False)))
+        return dict(self._record)
 
 
 def _passed_on(segment: Segment, tensors: Mapping[str, Array]) -> dict[str, Array]:

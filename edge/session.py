@@ -40,6 +40,7 @@ from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine
 from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
+from protos.pictures import PICTURES
 
 _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
 """Refusals that every frame would meet: reported, not papered over."""
@@ -351,8 +352,13 @@ class Session:
         names = (SOURCE,) if segment.preprocess else segment.inputs
         sent = {name: values[name] for name in names}
         start_s = time.perf_counter()
+        going, codecs = sent, chosen
+        if segment.preprocess and chosen.get(SOURCE) in PICTURES:
+            going, codecs = self._reencoded(sent[SOURCE], chosen[SOURCE], spent), {}
+            left_s = None if left_s is None else max(0.0, left_s - (time.perf_counter() - start_s))
+            start_s = time.perf_counter()
         try:
-            reply = self._connection.ask(selected.plan, index, sent, chosen, deadline_s=left_s)
+            reply = self._connection.ask(selected.plan, index, going, codecs, deadline_s=left_s)
             check_reply(self.bundle.graph, segment, reply.tensors)
         except EdgeError as error:
             if not self._may_fall_back or self._concerns_every_frame(error):
@@ -365,6 +371,12 @@ class Session:
         self._has_been_served = True
         spent.take(reply)
         return reply.tensors
+
+    def _reencoded(self, source: Array, name: str, spent: Spent) -> dict[str, Array]:
+        """The original input as it is to be sent; the device keeps the one that it was given."""
+        picture, took_s = self._runner.reencode(source, name)
+        spent.encode_s += took_s
+        return {SOURCE: picture}
 
     def _concerns_every_frame(self, error: EdgeError) -> bool:
         """Whether the worker never served this session and never will; one that did may have come back as another."""

@@ -147,17 +147,30 @@ def apply(
         BundleError: the record is at fault.
     """
     recipe = check(record)
-    picture = decode(source, recipe.mode, max_pixels=max_pixels)
-    if recipe.resize is not None:
-        picture = _resized(picture, recipe.resize, recipe.interpolation, max_pixels)
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
-    if recipe.crop is not None:
-        pixels = _centre(pixels, recipe.crop)
+    pixels = fit(recipe, source, max_pixels=max_pixels)
     out = np.empty((1, pixels.shape[2], *pixels.shape[:2]), np.float32)
     levels = np.arange(256) * recipe.scale
     for channel, (mean, std) in enumerate(zip(recipe.mean, recipe.std, strict=True)):
         np.take(((levels - mean) / std).astype(np.float32), pixels[:, :, channel], out=out[0, channel])
     return {recipe.input: out}
+
+
+def fit(recipe: Recipe, source: Pixels, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The picture resized and cropped to ``(H, W, C) uint8``: all but scaling and normalising.
+
+    Raises:
+        InputError: the picture cannot be read, or is too large.
+    """
+    picture = decode(source, recipe.mode, max_pixels=max_pixels)
+    if recipe.resize is not None:
+        picture = _resized(picture, recipe.resize, recipe.interpolation, max_pixels)
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    return pixels if recipe.crop is None else _centre(pixels, recipe.crop)
+
+
+def fitted(record: Mapping[str, object]) -> dict[str, object]:
+    """The record for a picture that ``fit`` was done to: on it, ``apply`` does the rest of what ``record`` says."""
+    return {**record, "resize": None, "crop": None}
 
 
 def decode(source: Pixels, mode: Literal["L", "RGB"], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
