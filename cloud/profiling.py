@@ -46,7 +46,7 @@ def measure_bundle(
     from partitioner.bundle import Bundle
     from partitioner.measure import measure_steps
 
-    return measure_steps(cast(Bundle, bundle), engine, budget_s=budget_s, binding=binding)
+    return measure_steps(cast(Bundle, bundle), engine, budget_s=budget_s, binding=binding, is_judged=False)
 
 
 class Profiler:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from partitioner.cli import arguments
 from partitioner.cli.models import add_bind_argument, add_model_arguments, binding_of, open_model
 from partitioner.cli.output import print_table, progress, warn
+from partitioner.cli.samples import add_sample_arguments, samples_of
+from partitioner.codecmix import is_exact
 from partitioner.units import digits, ms, size
 
 if TYPE_CHECKING:
-    from partitioner.bundle import Bundle
-    from partitioner.inputs import Sample
     from partitioner.profile import Profile
 
 HELP = "measure a model on this device: layers, prefixes and suffixes at the cuts, codecs, memory"
@@ -21,6 +21,7 @@ EXAMPLES = """\
 examples:
   cleft-plan profile torchvision:resnet18 --budget 30s -o edge.json
   cleft-plan profile resnet18.bundle --threads 2 --input photo.jpg --json
+  cleft-plan profile digits --samples pictures/ --sample-labels labels.csv -o edge.json
 """
 
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=arguments.duration_s, default=60.0, metavar="TIME", help="how long to measure (default: 60s)"
     )
-    parser.add_argument("--input", type=Path, metavar="FILE", help="measure with this input (default: a random one)")
+    add_sample_arguments(parser)
     add_engine_arguments(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile here")
     parser.add_argument("--json", action="store_true", help="print the profile (schema cleft.profile/2)")
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         engine,
         budget_s=args.budget,
         binding=binding_of(args, bundle.graph),
-        sample=_sample(args.input, bundle),
+        samples=samples_of(args, bundle),
     )
     with progress(f"profiling {bundle.name}", total=1.0) as advance:
         done = 0.0
@@ -93,15 +94,6 @@ def run(args: argparse.Namespace) -> int:
         if args.output is not None:
             print(f"written to {args.output}")
     return 0
-
-
-def _sample(path: Path | None, bundle: Bundle) -> Sample | None:
-    from partitioner.inputs import read
-
-    if path is None:
-        return None
-    values = tuple(each.value for each in bundle.graph.inputs)
-    return read(path, bundle_inputs=values, preprocess=bundle.preprocess)[0]
 
 
 def _print(profile: Profile) -> None:
@@ -146,3 +138,30 @@ def _print(profile: Profile) -> None:
     if profile.whole.median_s > 0:
         print(f"the layers add up to {ms(total_s)}, {total_s / profile.whole.median_s - 1:+.1%} of the whole")
     print(f"peak memory of this process {size(profile.peak_rss_bytes)}")
+    _print_codecs(profile)
+
+
+def _print_codecs(profile: Profile) -> None:
+    judged = [
+        (cut.name, cost)
+        for cut in profile.cuts
+        for cost in cut.codecs
+        if cost.deviation is not None and not is_exact(cost.codec)
+    ]
+    if not judged:
+        return
+    print(f"\nwhat lossy codecs do to the answer to {profile.samples} sample{'s' if profile.samples > 1 else ''}:")
+    rows = [
+        (
+            name,
+            cost.codec,
+            size(cost.up_bytes),
+            f"{cost.deviation:.1e}",
+            "-" if cost.accuracy is None else f"{cost.accuracy:.2%}",
+        )
+        for name, cost in judged
+        if not cost.codec.endswith("+zstd")
+    ]
+    print_table(("cut", "codec", "up", "deviation", "accuracy"), rows, left=(0, 1))
+    if profile.accuracy is not None:
+        print(f"exact, {profile.accuracy:.2%} of them are answered rightly")

@@ -5,9 +5,11 @@ quadratic in the number of cuts, hence a budget:
 
 1. A *timeline* (one run of the whole model, the clock read between layers) gives every cut a first estimate at once.
 2. Cuts are ranked by promise: fewer crossing bytes than any shallower cut first, then an even sample of the rest.
-3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts; then they
-   are timed in turns (head, then tail over what the head made), so that a noisy machine's drift falls on all alike.
-4. The others are *calibrated*: their timeline estimate times the ratio of measured to estimated at their measured
+3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts.
+4. Lossy codecs are judged by what they do to the answers (``judge``), and the original input is re-encoded
+   (``sources``): a quarter of what is left, half of it where there are samples. A cut not reached has no deviation.
+5. Cuts are timed in turns (head, then tail over what the head made), so that drift falls on all alike.
+6. The others are *calibrated*: their timeline estimate times the ratio of measured to estimated at their measured
 neighbours.
 
 Source: the budgeted form of Kang et al., "Neurosurgeon", ASPLOS 2017, which profiles every layer; that sums mislead is
@@ -18,31 +20,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from partitioner.bundle import Bundle
-from partitioner.dims import Binding, shape_of
+from partitioner.dims import Binding
 from partitioner.errors import PlanError
-from partitioner.graph import Value
-from partitioner.inputs import Sample
-from partitioner.layergraph import layer_graph
+from partitioner.measure.assemble import CutRuns, Measured, cut_profiles, layer_profiles
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
 from partitioner.measure.device import device_info, peak_rss_bytes, runtime_record
-from partitioner.measure.statistics import calibrate, nearest, spread_out, timing
-from partitioner.measure.subject import Subject
-from partitioner.profile import (
-    ALL_CLOUD,
-    CutProfile,
-    LayerProfile,
-    Profile,
-    SourceProfile,
-    TensorSpec,
-    Timing,
-)
-from partitioner.runtimes import Engine
+from partitioner.measure.judge import Judge
+from partitioner.measure.sources import SourceJudge, original
+from partitioner.measure.statistics import spread_out, timing
+from partitioner.measure.subject import Subject, middling
+from partitioner.profile import Profile, SourceProfile, Timing
+from partitioner.runtimes import Array, Engine
+from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import Cut, CutCost, Cuts
-from partitioner.subgraph import weight_bytes
 
 DEFAULT_BUDGET_S = 60.0
 NOISY_RATIO = 0.15
@@ -55,6 +49,8 @@ _MIN_WHOLE_RUNS = 3
 _WHOLE_SHARE = 0.15
 _WARM_UP_SHARE = 0.25
 """Of the time that is left for cuts: preparing one and a first run take at least as long as each of three more runs."""
+_JUDGE_SHARE = 0.5
+"""Of the time that is left then, where there are samples to judge codecs on."""
 
 Steps = Generator[float, None, Profile]
 
@@ -65,7 +61,8 @@ def measure_steps(
     *,
     budget_s: float = DEFAULT_BUDGET_S,
     binding: Binding | None = None,
-    sample: Sample | None = None,
+    samples: SampleSet = NO_SAMPLES,
+    is_judged: bool = True,
 ) -> Steps:
     """Measure in steps: yields progress from 0 to 1 between runs, and returns the profile.
 
@@ -74,27 +71,30 @@ def measure_steps(
 
     Args:
         binding: sizes of the graph's symbols; default: those the model was packed with.
-        sample: the input to measure with; default: random, and for an image model random pixels.
+        samples: inputs to judge lossy codecs on, the middling of them to measure with; default: a random one, and for
+            an image model random pixels.
+        is_judged: find out what lossy codecs do to the answers. A worker has no samples, and leaves that to the device.
 
     Raises:
         PlanError: the model computes nothing that could be split.
         InputError: the sample does not fit the model.
         SegmentError: the model fails on this device.
     """
-    return _Measurement(bundle, engine, budget_s, binding, sample).steps()
-
-
-@dataclass(slots=True)
-class _Samples:
-    """Seconds of one cut's edge side and cloud side, one entry per round."""
-
-    head_s: list[float]
-    tail_s: list[float]
+    return _Measurement(
+        bundle, engine, budget_s=budget_s, binding=binding, samples=samples, is_judged=is_judged
+    ).steps()
 
 
 class _Measurement:
     def __init__(
-        self, bundle: Bundle, engine: Engine, budget_s: float, binding: Binding | None, sample: Sample | None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        *,
+        budget_s: float,
+        binding: Binding | None,
+        samples: SampleSet,
+        is_judged: bool,
     ) -> None:
         self._bundle = bundle
         self._graph = bundle.graph
@@ -104,18 +104,36 @@ class _Measurement:
         self._cuts = Cuts(self._graph, bundle.digest, binding=self._binding)
         if len(self._cuts.candidates) == 1:
             raise PlanError(f"{bundle.name} has nothing to split: its outputs are its inputs or its weights")
-        self._subject = Subject(bundle, self._binding, sample)
+        self._subject = Subject(bundle, self._binding, middling(samples.samples))
         self._begun = time.perf_counter()
-        self._samples: dict[str, _Samples] = {}
+        self._runs: dict[str, CutRuns] = {}
         self._codecs: dict[str, CutCodecs] = {}
         self._costs: dict[str, CutCost] = {}
+        self._inputs = max(1, len(samples.samples))
+        self._judge = Judge(engine, self._cuts, self._tensors(samples), samples.labels) if is_judged else None
+        self._sources = self._source_judge(samples) if is_judged else None
+
+    def _tensors(self, samples: SampleSet) -> list[Mapping[str, Array]]:
+        """The model's inputs of every sample; the subject's own without samples."""
+        if not samples.samples:
+            return [self._subject.tensors]
+        return [Subject(self._bundle, self._binding, sample).tensors for sample in samples.samples]
+
+    def _source_judge(self, samples: SampleSet) -> SourceJudge | None:
+        given = [sample.source for sample in samples.samples] or [self._subject.source]
+        sources = [source for source in given if source is not None]
+        if self._bundle.preprocess is None or len(sources) < len(given):
+            return None
+        return SourceJudge(self._bundle.preprocess, sources, samples.labels)
 
     def steps(self) -> Steps:
         prepare = self._prepare_times()
         yield self._progress()
         whole_s, ends = yield from self._whole()
         yield from self._price()
-        yield from self._rounds()
+        chosen = yield from self._prepare_cuts()
+        yield from self._judge_codecs(chosen)
+        yield from self._rounds(chosen)
         return self._profile(timing(whole_s), ends, prepare)
 
     def _prepare_times(self) -> Timing | None:
@@ -143,8 +161,8 @@ class _Measurement:
             self._costs[cut.id] = self._cuts.cost(cut)
             yield self._progress()
 
-    def _rounds(self) -> Generator[float, None, None]:
-        """Take cuts in the order of their promise while time for their rounds is left, then time them in turns."""
+    def _prepare_cuts(self) -> Generator[float, None, list[Cut]]:
+        """Take cuts in the order of their promise while time for their rounds is left: a first run, and its codecs."""
         meter = CodecMeter()
         chosen: list[Cut] = []
         begun_s = self._elapsed()
@@ -155,6 +173,32 @@ class _Measurement:
             self._run_cut(cut, meter)
             chosen.append(cut)
             yield self._progress()
+        return chosen
+
+    def _judge_codecs(self, chosen: list[Cut]) -> Generator[float, None, None]:
+        """Run lossy codecs at the cuts chosen, the most promising first, for a share of the time that is left."""
+        if self._judge is None:
+            return
+        ends_s = self._elapsed() + (_JUDGE_SHARE if self._inputs > 1 else _WARM_UP_SHARE) * (
+            self._budget_s - self._elapsed()
+        )
+
+        def is_over() -> bool:
+            return self._elapsed() > ends_s
+
+        yield from self._shown(self._judge.prepare())
+        if self._sources is not None:
+            whole = self._engine.segment(self._cuts.whole())
+            yield from self._shown(self._sources.steps(self._judge, whole, should_stop=is_over))
+        for cut in chosen:
+            yield from self._shown(self._judge.judge(cut, should_stop=is_over))
+
+    def _shown(self, steps: Generator[None, None, None]) -> Generator[float, None, None]:
+        for _ in steps:
+            yield self._progress()
+
+    def _rounds(self, chosen: list[Cut]) -> Generator[float, None, None]:
+        """Time cuts in turns."""
         chosen.sort(key=lambda each: each.depth)
         for number in range(_MAX_ROUNDS):
             for cut in chosen:
@@ -180,13 +224,16 @@ class _Measurement:
             crossing = {value.name: made[value.name] for value in cut.crossing}
             self._codecs[cut.id] = meter.measure(crossing, reply)
             return
-        samples = self._samples.setdefault(cut.id, _Samples([], []))
-        samples.head_s.append(head_s)
-        samples.tail_s.append(tail_s)
+        runs = self._runs.setdefault(cut.id, CutRuns())
+        runs.head_s.append(head_s)
+        runs.tail_s.append(tail_s)
 
     def _profile(self, whole: Timing, ends: list[list[float]], prepare: Timing | None) -> Profile:
         noise_ratio = whole.spread_s / whole.median_s if whole.median_s else 0.0
-        layers = self._layers(ends)
+        layers = layer_profiles(self._graph, self._binding, self._engine.segment(self._cuts.whole()).layers, ends)
+        raw = Measured(
+            runs=self._runs, codecs=self._codecs, costs=self._costs, sources=self._source_codecs(), judge=self._judge
+        )
         return Profile(
             model_digest=self._bundle.digest,
             model_name=self._bundle.name,
@@ -195,101 +242,24 @@ class _Measurement:
             runtime=runtime_record(self._engine.info),
             binding=self._binding,
             layers=layers,
-            flows=layer_graph(self._graph, self._binding).flows,
-            cuts=self._cut_profiles(layers, whole),
+            flows=self._cuts.layer_graph.flows,
+            cuts=cut_profiles(self._cuts, layers, raw),
             whole=whole,
             source=self._source(prepare),
+            samples=0 if self._judge is None else self._judge.samples,
+            accuracy=None if self._judge is None else self._judge.accuracy,
             peak_rss_bytes=peak_rss_bytes(),
             noise_ratio=noise_ratio,
             noisy=noise_ratio > NOISY_RATIO,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
 
-    def _layers(self, ends: list[list[float]]) -> tuple[LayerProfile, ...]:
-        whole = self._engine.segment(self._cuts.whole())
-        times: dict[int, list[float]] = {}
-        for run in ends:
-            starts = [0.0, *run[:-1]]
-            totals: dict[int, float] = {}
-            for number, begin, end in zip(whole.layers, starts, run, strict=True):
-                totals[number] = totals.get(number, 0.0) + end - begin
-            for number, seconds in totals.items():
-                times.setdefault(number, []).append(seconds)
-        values = self._graph.values
-        found: list[LayerProfile] = []
-        for index, layer in enumerate(self._graph.layers):
-            weights = {name for node in layer.nodes for name in self._graph.node[node].refs()} & set(self._graph.weight)
-            made = [values[name] for name in layer.nodes if name in values]
-            found.append(
-                LayerProfile(
-                    id=layer.id,
-                    name=layer.id,
-                    kind=layer.kind,
-                    forward=timing(times.get(index, [0.0])),
-                    flops=self._graph.flops_of(layer, self._binding),
-                    weight_bytes=weight_bytes(self._graph, weights),
-                    output_bytes=made[-1].nbytes(self._binding) if made else 0,
-                )
-            )
-        return tuple(found)
-
-    def _cut_profiles(self, layers: tuple[LayerProfile, ...], whole: Timing) -> tuple[CutProfile, ...]:
-        cumulative = [0.0]
-        for layer in layers:
-            cumulative.append(cumulative[-1] + layer.forward.median_s)
-        candidates = self._cuts.candidates
-        prefixes = calibrate(
-            [cumulative[cut.depth] for cut in candidates],
-            {i: timing(self._samples[cut.id].head_s) for i, cut in enumerate(candidates) if cut.id in self._samples},
-        )
-        suffixes = calibrate(
-            [0.0 if cut.is_local else cumulative[-1] - cumulative[cut.depth] for cut in candidates],
-            {i: timing(self._samples[cut.id].tail_s) for i, cut in enumerate(candidates) if cut.id in self._samples},
-        )
-        measured = {i: self._codecs[cut.id] for i, cut in enumerate(candidates) if cut.id in self._codecs}
-        return tuple(
-            self._cut_profile(cut, prefixes[i], suffixes[i], _nearest(measured, i)) for i, cut in enumerate(candidates)
-        )
-
-    def _cut_profile(self, cut: Cut, prefix: Timing, suffix: Timing, near: CutCodecs) -> CutProfile:
-        cost = self._costs[cut.id]
-        codecs = [each.scaled_to(cost.up_bytes, near.raw_bytes) for each in near.codecs] if cut.crossing else []
-        if cut.name == ALL_CLOUD:
-            codecs += self._source_codecs()
-        return CutProfile(
-            id=cut.id,
-            name=cut.name,
-            aliases=cut.aliases,
-            depth=cut.depth,
-            crossing=self._specs(cut.crossing),
-            reply=self._specs(self._cuts.reply(cut)),
-            edge_outputs=cut.edge_outputs,
-            edge_flops=cost.edge_flops,
-            cloud_flops=cost.cloud_flops,
-            edge_weight_bytes=cost.edge_weight_bytes,
-            cloud_weight_bytes=cost.cloud_weight_bytes,
-            edge_peak_bytes=cost.edge_peak_bytes,
-            cloud_peak_bytes=cost.cloud_peak_bytes,
-            prefix=prefix,
-            suffix=suffix,
-            codecs=tuple(each.to_record() for each in codecs),
-            reply_cost=near.reply.scaled_to(cost.down_bytes, near.reply_bytes).to_record(),
-        )
-
-    def _specs(self, values: tuple[Value, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            TensorSpec(
-                name=value.name,
-                dtype=value.dtype,
-                shape=shape_of(value.shape, self._binding),
-                nbytes=value.nbytes(self._binding),
-            )
-            for value in values
-        )
-
     def _source_codecs(self) -> list[CodecMeasure]:
-        source = self._subject.source
-        return CodecMeter().measure_source(source) if source is not None else []
+        if self._subject.source is None:
+            return []
+        accuracy = None if self._judge is None else self._judge.accuracy
+        found = [replace(each, accuracy=accuracy) for each in original(self._subject.source)]
+        return found if self._sources is None else [*found, *self._sources.measures(accuracy)]
 
     def _source(self, prepare: Timing | None) -> SourceProfile:
         return SourceProfile(
@@ -324,11 +294,3 @@ def promising(candidates: tuple[Cut, ...], binding: Binding) -> list[Cut]:
     extremes = [cut for cut in candidates if cut.is_local or cut.depth == 0]
     staircase.sort(key=lambda each: each[0])
     return [*extremes, *(cut for _, cut in staircase), *spread_out(rest)]
-
-
-def _nearest(measured: Mapping[int, CutCodecs], index: int) -> CutCodecs:
-    """Codec costs of the cut itself, or of the nearest measured one that sends anything."""
-    if index in measured:
-        return measured[index]
-    sending = {i: each for i, each in measured.items() if each.raw_bytes} or measured
-    return sending[nearest(sending, index)]

@@ -13,10 +13,10 @@ from protos.codecs import CODECS
 from protos.tensors import Limits, frame_bytes, join, pack, unpack
 
 SOURCE = "source"
-EXACT = ("none", "none+zstd")
+MAX_TENSORS = 8
+"""Of more crossing tensors none is measured by itself."""
 _RUNS = 3
 _LIMITS = Limits(max_frame_bytes=2**40)
-_WORTHWHILE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +65,11 @@ class CodecMeasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutCodecs:
-    """What was measured at one cut: every codec on what goes up, and the plain reply."""
+    """What was measured at one cut: every codec on what goes up and on each of several tensors, and the plain reply."""
 
     raw_bytes: int
     codecs: tuple[CodecMeasure, ...]
+    tensors: tuple[tuple[str, tuple[CodecMeasure, ...]], ...]
     reply_bytes: int
     reply: CodecMeasure
 
@@ -83,18 +84,19 @@ class CodecMeter:
         """Every codec on what crosses, and ``none`` on what comes back."""
         return CutCodecs(
             raw_bytes=sum(array.nbytes for array in crossing.values()),
-            codecs=tuple(self._one(crossing, codec) for codec in self._codecs) if crossing else (),
+            codecs=self._every(crossing) if crossing else (),
+            tensors=tuple((name, self._every({name: array})) for name, array in crossing.items())
+            if 1 < len(crossing) <= MAX_TENSORS
+            else (),
             reply_bytes=sum(array.nbytes for array in reply.values()),
-            reply=self._one(reply, "none"),
+            reply=self.one(reply, "none"),
         )
 
-    def measure_source(self, source: Array) -> list[CodecMeasure]:
-        """The original input bytes as they are, and packed where that pays."""
-        plain = replace(self._one({SOURCE: source}, "none"), codec=SOURCE)
-        packed = replace(self._one({SOURCE: source}, "none+zstd"), codec=f"{SOURCE}+zstd")
-        return [plain, packed] if packed.nbytes < _WORTHWHILE * plain.nbytes else [plain]
+    def _every(self, arrays: Mapping[str, Array]) -> tuple[CodecMeasure, ...]:
+        return tuple(self.one(arrays, codec) for codec in self._codecs)
 
-    def _one(self, arrays: Mapping[str, Array], codec: str) -> CodecMeasure:
+    def one(self, arrays: Mapping[str, Array], codec: str) -> CodecMeasure:
+        """One codec on these tensors."""
         chosen = dict.fromkeys(arrays, codec)
         encode_s: list[float] = []
         decode_s: list[float] = []
@@ -113,5 +115,5 @@ class CodecMeter:
             header_bytes=header_bytes,
             encode_s=statistics.median(encode_s[1:]),
             decode_s=statistics.median(decode_s[1:]),
-            deviation=0.0 if codec in EXACT else None,
+            deviation=0.0 if codec.startswith("none") else None,
         )

@@ -6,7 +6,7 @@ Floats are drawn at random; integers and booleans are those the model was captur
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -72,6 +72,12 @@ class Subject:
         values = [each.value for each in graph.inputs]
         drawn = random_samples(1, values, binding=binding, ranges=ranges)[0]
         return replace(drawn, tensors={**(drawn.tensors or {}), **_fitting(bundle, binding)})
+
+
+def middling(samples: Sequence[Sample]) -> Sample | None:
+    """The sample of median size; None where there is none."""
+    ordered = sorted(samples, key=lambda sample: sample.nbytes_original)
+    return ordered[len(ordered) // 2] if ordered else None
 
 
 def _fitting(bundle: Bundle, binding: Binding) -> dict[str, Array]:

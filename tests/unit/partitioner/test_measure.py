@@ -18,6 +18,7 @@ from partitioner.measure.codecs import CodecMeter
 from partitioner.measure.statistics import calibrate, spread_out, timing
 from partitioner.profile import Profile, Timing
 from partitioner.runtimes.eager import open_engine
+from partitioner.samples import SampleSet
 from partitioner.segments import Cuts
 from partitioner.trace import Example, capture, save
 from protos import messages as pb
@@ -136,7 +137,7 @@ def test_a_model_of_tensors_offers_no_source_and_an_image_model_does(tmp_path, m
     assert (profile.source.kind, profile.source.how) == ("pixels", "assumed")
     pixels = np.zeros((40, 50, 3), np.uint8)
     sample = Sample(name="mine", source=pixels, nbytes_original=pixels.nbytes)
-    profile, _ = measure(bundle, budget_s=0.3, sample=sample)
+    profile, _ = measure(bundle, budget_s=0.3, samples=SampleSet(samples=(sample,)))
     assert (profile.source.nbytes, profile.source.how) == (pixels.nbytes, "measured")
     assert profile.cuts[0].codec("source+zstd").up_bytes < pixels.nbytes / 10
 
@@ -144,6 +145,8 @@ def test_a_model_of_tensors_offers_no_source_and_an_image_model_does(tmp_path, m
 def test_a_lossy_codec_reports_its_error_and_a_lossless_one_reports_none(measured):
     for cut in measured.cuts[:-1]:
         assert cut.codec("none").deviation == cut.codec("none+zstd").deviation == 0.0
+        assert 0.0 < cut.codec("int8").deviation < 0.02
+        assert cut.codec("int8+zstd").deviation == cut.codec("int8").deviation
         assert cut.codec("int8").up_bytes < cut.codec("fp16").up_bytes < cut.codec("none").up_bytes
 
 
