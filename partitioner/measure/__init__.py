@@ -28,6 +28,7 @@ from partitioner.dims import Binding
 from partitioner.errors import PlanError
 from partitioner.measure.assemble import CutRuns, Measured, cut_profiles, layer_profiles
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
+from partitioner.measure.cold import Pause
 from partitioner.measure.device import device_info, peak_rss_bytes, runtime_record
 from partitioner.measure.judge import Judge
 from partitioner.measure.sources import SourceJudge, original
@@ -105,6 +106,7 @@ class _Measurement:
         if len(self._cuts.candidates) == 1:
             raise PlanError(f"{bundle.name} has nothing to split: its outputs are its inputs or its weights")
         self._subject = Subject(bundle, self._binding, middling(samples.samples))
+        self._pause = Pause()
         self._begun = time.perf_counter()
         self._runs: dict[str, CutRuns] = {}
         self._codecs: dict[str, CutCodecs] = {}
@@ -137,7 +139,7 @@ class _Measurement:
         return self._profile(timing(whole_s), ends, prepare)
 
     def _prepare_times(self) -> Timing | None:
-        return timing(self._subject.prepare_times(runs=5)) if self._subject.is_prepared else None
+        return timing(self._subject.prepare_times(runs=5, pause=self._pause)) if self._subject.is_prepared else None
 
     def _whole(self) -> Generator[float, None, tuple[list[float], list[list[float]]]]:
         """Times of the whole model, sorted, and for each timed run the seconds at which its layers ended."""
@@ -210,6 +212,7 @@ class _Measurement:
     def _run_cut(self, cut: Cut, meter: CodecMeter | None) -> None:
         head_segment, tail_segment = self._cuts.segments(cut)
         head = self._engine.segment(head_segment)
+        self._pause()
         begun = time.perf_counter()
         made = head(self._subject.tensors)
         head_s = time.perf_counter() - begun
@@ -217,6 +220,7 @@ class _Measurement:
         if tail_segment is not None:
             tail = self._engine.segment(tail_segment)
             crossing = {name: made[name] for name in tail_segment.inputs}
+            self._pause()
             begun = time.perf_counter()
             reply = tail(crossing)
             tail_s = time.perf_counter() - begun

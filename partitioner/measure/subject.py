@@ -6,7 +6,7 @@ Floats are drawn at random; integers and booleans are those the model was captur
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -46,10 +46,12 @@ class Subject:
         """Whether preparing the input is part of the work."""
         return self.source is not None
 
-    def prepare_times(self, *, runs: int) -> list[float]:
-        """Seconds that preparing the input took, per run."""
+    def prepare_times(self, *, runs: int, pause: Callable[[], None]) -> list[float]:
+        """Seconds that preparing the input took, per run after the first, each after a pause."""
         times: list[float] = []
+        self._prepare()
         for _ in range(runs):
+            pause()
             begun = time.perf_counter()
             self._prepare()
             times.append(time.perf_counter() - begun)
