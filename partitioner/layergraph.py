@@ -11,6 +11,7 @@ for its eight bytes is left out where shapes tell it, and that views smaller tha
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from partitioner.graph import Graph, is_size
 
 INPUT = -1
 """The producer of a model's input: no layer, always on the edge."""
+UPTO = "upto:"
+"""How the name of a closed set begins that is no prefix: the layers that end it follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,14 @@ class LayerGraph:
         inner = {before for index in edge for before in self.predecessors[index]}
         return tuple(sorted(set(edge) - inner))
 
+    def name_of(self, edge: Set[int]) -> str:
+        """What a closed set that is no prefix is called: ``upto:A+B``, the layers that end it."""
+        return UPTO + "+".join(self.layers[index] for index in self.maximal(edge))
+
+    def id_of(self, edge: Set[int]) -> str:
+        """The id of the cut that keeps these layers on the edge."""
+        return closed_set_id(self.layers[index] for index in edge)
+
     def crossing(self, edge: Set[int]) -> tuple[Flow, ...]:
         """Flows made on the edge (or given) that a needed layer in the cloud reads."""
         far = self.needed - edge
@@ -101,6 +112,11 @@ class LayerGraph:
         return tuple(
             flow for flow in self.flows if flow.is_output and flow.producer != INPUT and flow.producer not in edge
         )
+
+
+def closed_set_id(layers: Iterable[str]) -> str:
+    """Hash of layers that stay on the edge (first 12 hexadecimal digits of SHA-256 over their sorted ids)."""
+    return hashlib.sha256("\n".join(sorted(layers)).encode()).hexdigest()[:12]
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,6 @@ A cut through branches that is no prefix is called ``upto:A+B``: layers A and B 
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +16,13 @@ from functools import cached_property
 from partitioner.dims import Binding
 from partitioner.errors import PlanError
 from partitioner.graph import Graph, Layer, Value
-from partitioner.layergraph import LayerGraph, layer_graph
+from partitioner.layergraph import UPTO, LayerGraph, closed_set_id, layer_graph
 from partitioner.layers import peak_bytes
 from partitioner.plan import SOURCE, Plan, Segment, Stage
 from partitioner.subgraph import crossing, extract, weight_bytes
 
 LOCAL = "local"
 CLOUD = "cloud"
-UPTO = "upto:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +224,7 @@ class Cuts:
     def _names_of(self, kept: Set[int]) -> tuple[str, ...]:
         if kept == set(range(len(kept))):
             return self._names[len(kept)]
-        ends = self.layer_graph.maximal(kept)
-        return (UPTO + "+".join(self.graph.layers[index].id for index in ends),)
+        return (self.layer_graph.name_of(kept),)
 
     def _ends(self, text: str) -> list[int]:
         """The layers that ``A+B`` names; a name of the model's own may hold a plus."""
@@ -281,8 +278,8 @@ def is_made_on(graph: Graph, name: str, edge: frozenset[str]) -> bool:
 
 
 def cut_id(layers: Iterable[Layer]) -> str:
-    """Hash of the layers that stay on the edge (first 12 hexadecimal digits of SHA-256 over their sorted ids)."""
-    return hashlib.sha256("\n".join(sorted(layer.id for layer in layers)).encode()).hexdigest()[:12]
+    """Hash of the layers that stay on the edge."""
+    return closed_set_id(layer.id for layer in layers)
 
 
 def _names(layers: Sequence[Layer]) -> Mapping[int, tuple[str, ...]]:
