@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from edge.client import Client
 from edge.frames import WorkerStatus
 from partitioner.bundle import Bundle
-from partitioner.codecmix import parse
+from partitioner.codecmix import EXACTLY, Bound, is_exact, parse
 from partitioner.cost import IDLE, LOSSLESS, CandidateTable, Load, load_of
 from partitioner.dims import Binding
 from partitioner.errors import PlanError, ProfileError, UsageError
@@ -25,6 +25,7 @@ from partitioner.plan import SOURCE, Plan
 from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
 from partitioner.rescale import costs_of, rescaled
 from partitioner.runtimes import Engine
+from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
 from partitioner.units import digits
 from protos.codecs import CODECS
@@ -39,13 +40,15 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the user asked for. ``codecs``: those that may be chosen; None admits every one within the bounds."""
+    """What the user asked for. ``codecs``: those to choose among; None: every one within the bound.
+
+    A lossy codec takes a bound, unless the user names it for a cut that he names.
+    """
 
     cut: str = AUTO
     codec: str | None = None
-    codecs: tuple[str, ...] | None = LOSSLESS
-    max_deviation: float | None = None
-    min_accuracy: float | None = None
+    codecs: tuple[str, ...] | None = None
+    bound: Bound = EXACTLY
 
     def __post_init__(self) -> None:
         known = (AUTO, *CODECS, *_SOURCES)
@@ -54,6 +57,11 @@ class Wish:
         for codec in (named if isinstance(named, str) else AUTO, *mixed, *(self.codecs or ())):
             if codec not in known:
                 raise UsageError(f"no codec {codec!r}; choose from {', '.join(known)}")
+        lossy = [codec for codec in self.codecs or () if not is_exact(codec)]
+        if self.cut == AUTO and self.codec not in (None, AUTO) and not is_exact(str(self.codec)):
+            lossy.append(str(self.codec))
+        if lossy:
+            self.bound.check_given(", ".join(lossy))
         if self.cut != CLOUD and self.codec in _SOURCES:
             raise UsageError("the original input can only be sent with --cut cloud")
         if any(codec not in CODECS for codec in mixed):
@@ -84,18 +92,21 @@ class Evidence:
     def table(
         self,
         *,
-        codecs: tuple[str, ...] | None,
-        max_deviation: float | None = None,
-        min_accuracy: float | None = None,
+        codecs: tuple[str, ...] | None = None,
+        bound: Bound = EXACTLY,
         source_bytes: int | None = None,
     ) -> CandidateTable:
-        """Every admitted candidate of the two profiles."""
+        """Every admitted candidate of the two profiles.
+
+        Raises:
+            UsageError: an accuracy is bounded, and the device's profile was measured without labels.
+        """
         return CandidateTable.from_profiles(
             self.edge,
             self.cloud,
-            codecs=codecs,
-            max_deviation=max_deviation,
-            min_accuracy=min_accuracy,
+            codecs=codecs if codecs is not None or bound.is_given else LOSSLESS,
+            max_deviation=bound.max_deviation,
+            min_accuracy=bound.least_accuracy(self.edge.accuracy),
             source_bytes=source_bytes,
         )
 
@@ -191,12 +202,7 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | N
     fixed = wish.codec if wish.codec != AUTO else None
     codecs = wish.codecs if fixed is None else (fixed,)
     source_bytes = sample.nbytes_original if has_source else None
-    table = evidence.table(
-        codecs=codecs,
-        max_deviation=wish.max_deviation,
-        min_accuracy=wish.min_accuracy,
-        source_bytes=source_bytes,
-    )
+    table = evidence.table(codecs=codecs, bound=wish.bound, source_bytes=source_bytes)
     for priced in choose(table, evidence.link, evidence.load).ranked:
         candidate = priced.candidate
         is_possible = has_source or candidate.codec not in _SOURCES
@@ -223,6 +229,7 @@ class Advisor:
         *,
         slowdown: float,
         budget_s: float,
+        samples: SampleSet = NO_SAMPLES,
         is_fresh: bool = False,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
@@ -230,6 +237,7 @@ class Advisor:
         self._engine = engine
         self._slowdown = slowdown
         self._budget_s = budget_s
+        self._samples = samples
         self._is_fresh = is_fresh
         self._on_progress = on_progress
 
@@ -249,7 +257,9 @@ class Advisor:
     def edge_profile(self) -> Profile:
         """The device's own profile, measured on first use, or again where it is to be fresh."""
         digest = self._bundle.digest
-        path = cache.kept_path(digest, self._engine.info, self._bundle.graph.example_binding)
+        path = cache.kept_path(
+            digest, self._engine.info, self._bundle.graph.example_binding, samples=self._samples.digest
+        )
         profile = None if self._is_fresh else cache.recall(path, digest)
         if profile is None or not profile.samples:  # a worker here kept one, and judged no codecs
             profile = self._measure()
@@ -273,7 +283,9 @@ class Advisor:
         from partitioner.measure import measure_steps
 
         binding = self._bundle.graph.example_binding
-        steps = measure_steps(self._bundle, self._engine, budget_s=self._budget_s, binding=binding)
+        steps = measure_steps(
+            self._bundle, self._engine, budget_s=self._budget_s, binding=binding, samples=self._samples
+        )
         return _finish(steps, lambda share: self._on_progress("profiling this device", share))
 
 

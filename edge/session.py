@@ -33,11 +33,12 @@ from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
 from edge.spending import Spent
 from partitioner.bundle import Bundle
-from partitioner.cost import LOSSLESS
+from partitioner.codecmix import Bound
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Segment
 from partitioner.runtimes import Array, Engine
+from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
 from protos.pictures import PICTURES
@@ -58,9 +59,11 @@ class Session:
             lasts.
         cut: ``auto``, ``local``, ``cloud``, or a cut's name or id.
         codec: of what crosses; ``auto`` chooses among ``codecs``. Without it a named cut sends exact numbers.
-        codecs: what may be chosen; by default only what is exact. None admits every codec.
-        max_deviation: refuse a codec at a cut where it was measured to change the answer by more, in max|a-b| / max|a|.
-        min_accuracy: refuse a codec at a cut where it was measured to leave fewer labelled samples right.
+        codecs: those to choose among; by default only what is exact and, within a bound, every one.
+        max_deviation: bound on what a codec was measured to do to the answer, in max|a-b| / max|a|.
+        min_accuracy: bound on the share of labelled samples that a codec was measured to leave right.
+        max_accuracy_drop: bound on how much less than the exact model's that share may be.
+        samples: inputs to judge codecs on, with or without labels; default: a random one.
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
         fallback: finish on the device what the worker does not.
@@ -78,9 +81,11 @@ class Session:
         cloud: str | None = None,
         cut: str = AUTO,
         codec: str | None = None,
-        codecs: Sequence[str] | None = LOSSLESS,
+        codecs: Sequence[str] | None = None,
         max_deviation: float | None = None,
         min_accuracy: float | None = None,
+        max_accuracy_drop: float | None = None,
+        samples: SampleSet = NO_SAMPLES,
         device: str = "auto",
         threads: int = 1,
         allow_ops: Sequence[str] = (),
@@ -95,7 +100,9 @@ class Session:
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
         chosen = None if codecs is None else tuple(codecs)
-        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, max_deviation=max_deviation, min_accuracy=min_accuracy)
+        bound = Bound(max_deviation=max_deviation, min_accuracy=min_accuracy, max_accuracy_drop=max_accuracy_drop)
+        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, bound=bound)
+        self._samples = samples
         self._model = model
         self._cloud = cloud
         self._device, self._threads, self._allow_ops = device, threads, tuple(allow_ops)
@@ -279,6 +286,7 @@ class Session:
             engine,
             slowdown=self._clock.slowdown,
             budget_s=self._profile_budget_s,
+            samples=self._samples,
             is_fresh=self._fresh_profiles,
             on_progress=self._on_progress,
         )

@@ -55,6 +55,18 @@ class Bound:
         """Whether it takes labelled samples to tell."""
         return self.min_accuracy is not None or self.max_accuracy_drop is not None
 
+    def check_given(self, codecs: str) -> None:
+        """Check that something lossy may be chosen.
+
+        Raises:
+            UsageError: no bound is given.
+        """
+        if not self.is_given:
+            raise UsageError(
+                f"{codecs} changes answers: say by how much it may, with --max-deviation, --min-accuracy or "
+                "--max-accuracy-drop, or name a cut and its codec"
+            )
+
     def least_accuracy(self, exact: float | None) -> float | None:
         """The accuracy that must be kept, given the exact model's; None where there is no such bound.
 
@@ -69,6 +81,10 @@ class Bound:
         if self.max_accuracy_drop is None or exact is None:
             return self.min_accuracy
         return max(exact - self.max_accuracy_drop - _ROUNDING, self.min_accuracy or 0.0)
+
+
+EXACTLY = Bound()
+"""No bound: nothing lossy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ the samples. A label is a class's name or its number.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from partitioner import inputs
 from partitioner.errors import InputError
 from partitioner.graph import Value
 from partitioner.inputs import Sample
+from partitioner.plan import SOURCE
 from partitioner.preprocess import SUFFIXES
 
 MAX_SAMPLES = 10_000
@@ -29,6 +31,19 @@ class SampleSet:
 
     samples: tuple[Sample, ...]
     labels: tuple[int, ...] | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the samples' data and labels (first 16 hexadecimal digits); empty where there are none."""
+        if not self.samples:
+            return ""
+        found = hashlib.sha256(repr(self.labels).encode())
+        for sample in self.samples:
+            arrays = {SOURCE: sample.source} if sample.source is not None else dict(sample.tensors or {})
+            for name, array in sorted(arrays.items()):
+                found.update(f"{name} {array.dtype.name} {array.shape}".encode())
+                found.update(array.tobytes())
+        return found.hexdigest()[:16]
 
 
 NO_SAMPLES = SampleSet(samples=())

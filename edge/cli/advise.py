@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_session_arguments, progress_bars, session_of
 from partitioner.cli.arguments import size_bytes
-from partitioner.cli.codecs import codecs_of
+from partitioner.cli.codecs import bound_of, codecs_of
 from partitioner.cli.models import add_model_arguments, open_model
 from partitioner.cli.output import print_json, print_table
 
@@ -22,7 +22,7 @@ HELP = "say whether splitting a model pays, where to cut it, and what that gains
 EXAMPLES = """\
 examples:
   cleft-edge advise torchvision:resnet18 --cloud 10.0.0.5:50051 --input photo.jpg
-  cleft-edge advise resnet18.bundle --cloud 10.0.0.5:50051 --slowdown 8 --lossy
+  cleft-edge advise resnet18.bundle --cloud 10.0.0.5:50051 --slowdown 8 --max-deviation 0.01
 """
 SCHEMA = "cleft.advise/1"
 
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
         args.input_bytes = sample.nbytes_original
     table = evidence.table(
         codecs=codecs_of(args),
-        max_deviation=args.max_deviation,
-        min_accuracy=args.min_accuracy,
+        bound=bound_of(args),
         source_bytes=args.input_bytes,
     )
     found = [gains(table, link, evidence.load) for link in (evidence.link, *PRESETS.values())]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from partitioner.cli.arguments import at_least_one, duration_s, positive_int, target
 from partitioner.cli.codecs import add_codec_arguments, codecs_of
 from partitioner.cli.output import progress
+from partitioner.cli.samples import add_sample_arguments, samples_of
 
 if TYPE_CHECKING:
     from edge.advisor import OnProgress
@@ -27,6 +28,7 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         help="the worker (default: one is started here as a child process, and stopped at the end)",
     )
     add_codec_arguments(parser)
+    add_sample_arguments(parser, has_input=False)
     parser.add_argument(
         "--slowdown", type=at_least_one, default=1.0, metavar="N", help="emulate a device N times slower"
     )
@@ -63,6 +65,8 @@ def session_of(
         codecs=codecs_of(args),
         max_deviation=args.max_deviation,
         min_accuracy=args.min_accuracy,
+        max_accuracy_drop=args.max_accuracy_drop,
+        samples=samples_of(args, bundle, has_input=False),
         device=args.device,
         threads=args.threads,
         allow_ops=args.allow_ops,

@@ -39,6 +39,13 @@ def not_negative(text: str) -> float:
     return _number(text, lambda value: value >= 0, "a number of 0 or more")
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, or percent: ``0.98``, ``98%``."""
+    if text.strip().endswith("%"):
+        return _number(text.strip()[:-1], lambda value: 0 <= value <= 100, "a share from 0% to 100%") / 100
+    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
 def at_least_one(text: str) -> float:
     """A finite number of one or more, such as a slow-down."""
     return _number(text, lambda value: value >= 1, "a number of 1 or more")

@@ -9,7 +9,7 @@ import argparse
 from dataclasses import replace
 
 from partitioner.cli import arguments
-from partitioner.cli.codecs import add_codec_arguments, codecs_of
+from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cost import TERMS, CandidateTable
 from partitioner.errors import UsageError
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         load_profile(args.cloud),
         codecs=codecs_of(args),
         max_deviation=args.max_deviation,
-        min_accuracy=args.min_accuracy,
+        min_accuracy=bound_of(args).least_accuracy(edge.accuracy),
         source_bytes=args.input_bytes,
     )
     choice = choose(table, link)

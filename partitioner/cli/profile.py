@@ -163,5 +163,8 @@ def _print_codecs(profile: Profile) -> None:
         if not cost.codec.endswith("+zstd")
     ]
     print_table(("cut", "codec", "up", "deviation", "accuracy"), rows, left=(0, 1))
+    missed = sum(cost.deviation is None for cut in profile.cuts for cost in cut.codecs if cost.codec == "int8")
+    if missed:
+        print(f"{missed} of {len(profile.cuts) - 1} cuts were not reached: a larger --budget, or fewer samples")
     if profile.accuracy is not None:
         print(f"exact, {profile.accuracy:.2%} of them are answered rightly")

@@ -29,7 +29,7 @@ def add_sample_arguments(parser: argparse.ArgumentParser, *, has_input: bool = T
     )
 
 
-def samples_of(args: argparse.Namespace, bundle: Bundle) -> SampleSet:
+def samples_of(args: argparse.Namespace, bundle: Bundle, *, has_input: bool = True) -> SampleSet:
     """The samples asked for; empty where there are none.
 
     Raises:
@@ -38,10 +38,10 @@ def samples_of(args: argparse.Namespace, bundle: Bundle) -> SampleSet:
     """
     from partitioner.samples import NO_SAMPLES, read_samples
 
-    given: Path | None = getattr(args, "input", None) if not args.samples else None
-    if args.samples and isinstance(getattr(args, "input", None), Path):
+    single = [args.input] if has_input and args.input is not None else []
+    if single and args.samples:
         raise UsageError("--input is a single sample: give it, or --samples")
-    paths = [given] if isinstance(given, Path) else args.samples
+    paths = single or args.samples
     if not paths:
         if args.sample_labels is not None:
             raise UsageError("--sample-labels are of samples: give --samples DIR")

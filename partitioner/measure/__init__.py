@@ -7,7 +7,8 @@ quadratic in the number of cuts, hence a budget:
 2. Cuts are ranked by promise: fewer crossing bytes than any shallower cut first, then an even sample of the rest.
 3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts.
 4. Lossy codecs are judged by what they do to the answers (``judge``), and the original input is re-encoded
-   (``sources``): a quarter of what is left, half of it where there are samples. A cut not reached has no deviation.
+   (``sources``): a quarter of what is left, half of it where there are samples. A single sample is judged at every
+   cut that was prepared; of several, a cut that was not reached with all of them has no deviation.
 5. Cuts are timed in turns (head, then tail over what the head made), so that drift falls on all alike.
 6. The others are *calibrated*: their timeline estimate times the ratio of measured to estimated at their measured
 neighbours.
@@ -51,7 +52,9 @@ _WHOLE_SHARE = 0.15
 _WARM_UP_SHARE = 0.25
 """Of the time that is left for cuts: preparing one and a first run take at least as long as each of three more runs."""
 _JUDGE_SHARE = 0.5
-"""Of the time that is left then, where there are samples to judge codecs on."""
+"""Of the time that is left then, where there are several samples to judge codecs on."""
+_SOURCE_SHARE = 0.4
+"""Of the time for judging: re-encoding the original input."""
 
 Steps = Generator[float, None, Profile]
 
@@ -181,19 +184,18 @@ class _Measurement:
         """Run lossy codecs at the cuts chosen, the most promising first, for a share of the time that is left."""
         if self._judge is None:
             return
-        ends_s = self._elapsed() + (_JUDGE_SHARE if self._inputs > 1 else _WARM_UP_SHARE) * (
-            self._budget_s - self._elapsed()
-        )
+        begun_s = self._elapsed()
+        window_s = (_JUDGE_SHARE if self._inputs > 1 else _WARM_UP_SHARE) * (self._budget_s - begun_s)
 
-        def is_over() -> bool:
-            return self._elapsed() > ends_s
+        def is_over(share: float) -> bool:
+            return self._elapsed() - begun_s > share * window_s
 
         yield from self._shown(self._judge.prepare())
         if self._sources is not None:
             whole = self._engine.segment(self._cuts.whole())
-            yield from self._shown(self._sources.steps(self._judge, whole, should_stop=is_over))
+            yield from self._shown(self._sources.steps(self._judge, whole, should_stop=lambda: is_over(_SOURCE_SHARE)))
         for cut in chosen:
-            yield from self._shown(self._judge.judge(cut, should_stop=is_over))
+            yield from self._shown(self._judge.judge(cut, should_stop=lambda: self._inputs > 1 and is_over(1.0)))
 
     def _shown(self, steps: Generator[None, None, None]) -> Generator[float, None, None]:
         for _ in steps:

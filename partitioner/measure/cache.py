@@ -23,10 +23,18 @@ from partitioner.runtimes import RuntimeInfo
 _LOG = logging.getLogger(__name__)
 
 
-def kept_path(digest: str, info: RuntimeInfo, sizes: Mapping[str, int]) -> Path:
-    """Where a profile of this model, on this machine and runtime, with these sizes is kept."""
+def kept_path(digest: str, info: RuntimeInfo, sizes: Mapping[str, int], *, samples: str = "") -> Path:
+    """Where a profile of this model, on this machine and runtime, with these sizes (and samples) is kept."""
     machine = dataclasses.asdict(device_info(info.device))
-    facts = [machine, info.name, info.device, info.threads, sorted(info.versions.items()), sorted(sizes.items())]
+    facts: list[object] = [
+        machine,
+        info.name,
+        info.device,
+        info.threads,
+        sorted(info.versions.items()),
+        sorted(sizes.items()),
+    ]
+    facts += [samples] if samples else []
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return cache_dir() / "profiles" / f"{digest}-{key}.json"
 

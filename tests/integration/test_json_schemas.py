@@ -75,7 +75,7 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     profile = str(tmp_path / "profile.json")
     yield from show(plan, "profile", bundle, "--budget", "300ms", "-o", profile, "--json")
     both = ("--edge", profile, "--cloud", profile)
-    yield from show(plan, "cut", *both, "--link", "4g", "--lossy", "--json")
+    yield from show(plan, "cut", *both, "--link", "4g", "--max-deviation", "0.1", "--json")
     with a_worker(Path(bundle)) as address:
         yield from show(cloud, "status", address, "--json")
         yield from show(edge, "link", address, "--json")

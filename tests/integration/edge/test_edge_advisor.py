@@ -13,6 +13,7 @@ from edge.frames import WorkerStatus
 from edge.sample import sizes_of, to_sample
 from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
+from partitioner.codecmix import Bound
 from partitioner.cost import LOSSLESS
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.link import PRESETS, Link
@@ -157,6 +158,7 @@ def choose(
 
 
 FAST = Link(up_bytes_per_s=1e10, down_bytes_per_s=1e10, rtt_s=0.0)
+LOOSE = Bound(max_deviation=0.1)
 
 
 def test_a_slow_device_on_a_fast_link_sends_all_and_a_fast_one_on_a_slow_link_nothing(
@@ -190,19 +192,20 @@ def test_original_bytes_are_never_chosen_for_a_tensor(digits: Bundle, profile: P
 
 def test_a_named_cut_or_codec_binds_the_choice(digits: Bundle, profile: Profile) -> None:
     given = inputs_of(digits)
-    wish = Wish(cut="after:stage2", codec="auto", codecs=None)
+    wish = Wish(cut="after:stage2", codec="auto", bound=LOOSE)
     selected = choose(digits, profile, wish, given, PRESETS["3g"])
     assert selected.cut.name == "after:stage2"
     assert selected.codec not in ("none", "none+zstd")
-    selected = choose(digits, profile, Wish(codec="int8"), given, FAST, slowdown=100)
+    selected = choose(digits, profile, Wish(codec="int8", bound=LOOSE), given, FAST, slowdown=100)
     assert selected.codec == "int8"
-    assert choose(digits, profile, Wish(codec="int8"), given, PRESETS["3g"]).plan.is_local
+    assert choose(digits, profile, Wish(codec="int8", bound=LOOSE), given, PRESETS["3g"]).plan.is_local
 
 
 def test_a_cut_with_a_codec_that_was_not_measured_there_is_refused(digits: Bundle, profile: Profile) -> None:
     bare = replace(profile, cuts=tuple(replace(cut, codecs=cut.codecs[:1]) for cut in profile.cuts))
+    wish = Wish(cut="after:stage2", codec="auto", codecs=("int8",), bound=LOOSE)
     with pytest.raises((PlanError, UsageError)):
-        choose(digits, bare, Wish(cut="after:stage2", codec="auto", codecs=("int8",)), inputs_of(digits), FAST)
+        choose(digits, bare, wish, inputs_of(digits), FAST)
 
 
 def test_lossy_codecs_are_chosen_only_where_they_were_admitted(digits: Bundle, profile: Profile) -> None:
@@ -210,8 +213,23 @@ def test_lossy_codecs_are_chosen_only_where_they_were_admitted(digits: Bundle, p
     for codecs in (LOSSLESS, ("none",)):
         wish = Wish(cut="after:stage1", codec="auto", codecs=codecs)
         assert choose(digits, profile, wish, inputs_of(digits), slow).codec in codecs
-    wish = Wish(cut="after:stage1", codec="auto", codecs=None)
+    wish = Wish(cut="after:stage1", codec="auto", bound=LOOSE)
     assert choose(digits, profile, wish, inputs_of(digits), slow).codec.startswith("int8")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"codec": "int8"},
+        {"codecs": ("none", "int8")},
+        {"cut": "after:stage1", "codec": "auto", "codecs": ("int8",)},
+        {"cut": "cloud", "codec": "auto", "codecs": ("source:jpeg90",)},
+    ],
+)
+def test_what_changes_answers_takes_a_bound(wish: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="--max-deviation"):
+        Wish(**wish)  # type: ignore[arg-type]
+    Wish(**wish, bound=LOOSE)  # type: ignore[arg-type]
 
 
 def test_predictions_follow_the_size_of_each_picture(digits: Bundle, profile: Profile) -> None:

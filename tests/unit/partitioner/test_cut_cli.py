@@ -42,11 +42,13 @@ def test_the_stored_profiles_are_the_synthetic_ones():
 
 
 def test_machine_output_is_stable(answer):
-    assert rounded(answer("--link", "4g", "--lossy")) == rounded(json.loads((GOLDEN / "cut.json").read_text()))
+    assert rounded(answer("--link", "4g", "--max-deviation", "1")) == rounded(
+        json.loads((GOLDEN / "cut.json").read_text())
+    )
 
 
 def test_human_output_is_stable(capsys):
-    assert main(["cut", *PROFILES, "--link", "4g", "--lossy"]) == 0
+    assert main(["cut", *PROFILES, "--link", "4g", "--max-deviation", "1"]) == 0
     assert capsys.readouterr().out == (GOLDEN / "cut.txt").read_text()
 
 
@@ -71,12 +73,13 @@ def test_a_figure_overrides_its_preset(answer):
     assert link == {"name": "4g, changed", "up_bytes_per_s": 731_250, "down_bytes_per_s": 1_720_000, "rtt_s": 0.007}
 
 
-def test_lossy_codecs_need_leave(answer):
-    codecs = {
-        flags: {entry["codec"] for entry in answer("--link", "4g", *flags)["candidates"]}
-        for flags in ((), ("--lossy",))
-    }
-    assert codecs == {(): {"none", "source"}, ("--lossy",): {"none", "source", "int8"}}
+def test_lossy_codecs_need_leave(answer, capsys):
+    assert {entry["codec"] for entry in answer("--link", "4g")["candidates"]} == {"none", "source"}
+    for flags in (["--codecs", "none,int8"], ["--max-accuracy-drop", "0"], ["--min-accuracy", "0.9"]):
+        assert main(["cut", *PROFILES, "--link", "4g", *flags]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert "--max-deviation" in line or "--sample-labels" in line
     assert "int8" in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.01")["candidates"]}
     assert "int8" not in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.009")["candidates"]}
 
@@ -102,7 +105,7 @@ def test_a_slower_device_keeps_less(answer):
         ([*PROFILES, *FIGURES[:-1], "nan"], 2, "--rtt-ms: 'nan'"),
         ([*PROFILES, *FIGURES[:-1], "-1"], 2, "--rtt-ms: '-1'"),
         ([*PROFILES, "--link", "4g", "--uplink-mbit", "0"], 2, "--uplink-mbit: '0'"),
-        ([*PROFILES, "--link", "4g", "--codecs", "int3"], 2, "no profile has codec int3"),
+        ([*PROFILES, "--link", "4g", "--codecs", "int3", "--max-deviation", "1"], 2, "no profile has codec int3"),
         ([*PROFILES, "--link", "4g", "--top", "3", "--all"], 2, "not allowed with"),
         ([*PROFILES[:2], "--link", "4g"], 2, "--cloud"),
         ([*PROFILES[:3], "nowhere.json", "--link", "4g"], 1, "nowhere.json: No such file"),
