@@ -16,6 +16,7 @@ PROGRAM = Program(
         "cut": "partitioner.cli.cut",
         "relay": "partitioner.cli.relay",
         "demo": "partitioner.cli.demo",
+        "verify": "partitioner.cli.verify",
     },
 )
 

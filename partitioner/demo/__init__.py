@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from partitioner.children import worker
 from partitioner.demo import digits, networks
-from partitioner.demo.children import worker
 from partitioner.demo.digits import DigitsRow
 from partitioner.demo.networks import NetworkRow, Verdict
 

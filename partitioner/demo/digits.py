@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from partitioner.demo.children import Address, Record, device, number
+from partitioner.children import Address, Record, device, number
 from partitioner.errors import CleftError
 
 CUT = "after:stage2.0"

@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from partitioner.children import Address, Record, device, device_profile, number, worker_profile
 from partitioner.cost import CandidateTable
-from partitioner.demo.children import Address, Record, device, device_profile, number, worker_profile
 from partitioner.errors import CleftError
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.scan import Choice, Priced, choose

@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from partitioner import demo
+from partitioner import children, demo
 from partitioner.cli.demo import answer
-from partitioner.demo import children, networks
+from partitioner.demo import networks
 from partitioner.errors import CleftError
 from partitioner.link import PRESETS
 

@@ -1,4 +1,4 @@
-"""Our own commands as child processes: a worker for as long as a block lasts, a device's answers, profiles.
+"""Our own commands as child processes: a worker for as long as a block lasts, a device's answers, profiles, a link.
 
 The planner never imports the runtimes; it starts them like a user would and reads their ``--json``. They run in the
 folder that holds our packages, since ``python -m`` looks there first.
@@ -12,18 +12,24 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from partitioner.errors import CleftError
+from partitioner.link import Link
 
 Record = Mapping[str, object]
 Address = tuple[str, int]
+Plans = Sequence[Mapping[str, object]]
+"""Each with its ``cut``, ``codec`` and ``rounds``, as ``cleft-edge trial`` reads them."""
 
-_PACKAGES = Path(__file__).parent.parent.parent
+_PACKAGES = Path(__file__).parent.parent
 _LONGEST_S = 180.0
 _GRACE_S = 15.0
+_SLACK_S = 60.0
+"""A trial may take this much longer than its limit: plans are made ready, and its last runs end."""
 _PLAN = "import sys; from partitioner.cli import main; sys.exit(main())"
 
 
@@ -74,14 +80,14 @@ def device(arguments: Sequence[str]) -> list[Record]:
     return records
 
 
-def device_profile(model: str, picture: Path, *, budget: str) -> str:
-    """A profile of a model on this machine, as text, with the preprocessing of a real picture.
+def device_profile(model: str, picture: Path | None, *, budget: str) -> str:
+    """A profile of a model on this machine, as text, with the preprocessing of a real picture where there is one.
 
     Raises:
         CleftError: it cannot be measured.
     """
-    asked = [model, "--input", str(picture), "--budget", budget, "--json"]
-    return "\n".join(_output(["-c", _PLAN, "profile", *asked]))
+    given = [] if picture is None else ["--input", str(picture)]
+    return "\n".join(_output(["-c", _PLAN, "profile", model, *given, "--budget", budget, "--json"]))
 
 
 def worker_profile(model: str, address: Address, *, budget: str) -> str:
@@ -95,6 +101,89 @@ def worker_profile(model: str, address: Address, *, budget: str) -> str:
         target = f"{address[0]}:{address[1]}"
         _output(["-m", "edge", "fetch-profile", target, "--model", model, "--budget", budget, "-o", str(path)])
         return path.read_text("utf-8")
+
+
+def link_to(address: str, *, budget: str) -> Link:
+    """The link to a worker at ``host:port``, as a device measures it.
+
+    Raises:
+        CleftError: it cannot be measured.
+    """
+    record: Record = json.loads("\n".join(_output(["-m", "edge", "link", address, "--budget", budget, "--json"])))
+    return Link(
+        name="measured",
+        up_bytes_per_s=number(record, "up_bytes_per_s"),
+        down_bytes_per_s=number(record, "down_bytes_per_s"),
+        rtt_s=number(record, "rtt_s"),
+    )
+
+
+class Device:
+    """``cleft-edge trial`` as a child process: one model, opened once, for as many trials as are asked for."""
+
+    def __init__(self, model: str, picture: Path | None) -> None:
+        given = [] if picture is None else ["--input", str(picture)]
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "edge", "trial", "--model", model, *given, "--plans", "-", "--json"],
+            cwd=_PACKAGES,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def trial(self, plans: Plans, *, address: str, slowdown: float, seed: int, time_limit_s: float) -> list[Record]:
+        """Every answer of one trial, and last what time did not allow (``left_out``).
+
+        Raises:
+            CleftError: the device failed, lost the worker, or hangs.
+        """
+        asked = {"plans": list(plans), "cloud": address, "slowdown": slowdown, "seed": seed}
+        late = threading.Timer(time_limit_s + _SLACK_S, self._process.kill)
+        late.start()
+        try:
+            return list(self._records({**asked, "time_limit_s": time_limit_s}))
+        finally:
+            late.cancel()
+
+    def close(self) -> None:
+        """End the process: in good order where it waits for a trial, at once where it is in the middle of one."""
+        process = self._process
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            process.wait(0.0 if sys.exc_info()[0] is not None else _GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._errors.close()
+
+    def _records(self, asked: Record) -> Iterator[Record]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):  # one that is gone has left its reason
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        while line := self._process.stdout.readline():
+            record: Record = json.loads(line)
+            yield record
+            if "left_out" in record:
+                return
+        code = self._process.wait()
+        self._errors.seek(0)
+        what = "hung and was ended" if code < 0 else "failed"
+        raise CleftError(f"the device {what}: {_last_line(self._errors.read())}")
 
 
 def number(record: Record, key: str) -> float:
