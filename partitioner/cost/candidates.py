@@ -61,8 +61,8 @@ class Candidate:
     codecs: Mapping[str, str] = field(default_factory=lambda: _UNIFORM, hash=False)
     depth: int
     edge_layers: frozenset[int] | None = None
-    up_bytes: int
-    down_bytes: int
+    up_bytes: float
+    down_bytes: float
     edge_bytes: int = 0
     cloud_bytes: int = 0
     deviation: float = 0.0

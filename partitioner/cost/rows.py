@@ -6,10 +6,10 @@ Where a side has several runtimes, a candidate is a cut and a codec with one run
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from partitioner.codecmix import EXACT, SOURCE, Mix, mixes
+from partitioner.codecmix import EXACT, SOURCE, Mix, is_fitted, mixes, sends_source
 from partitioner.cost.candidates import Candidate, Row
 from partitioner.cost.pairing import check_sides
 from partitioner.errors import ProfileError, UsageError
@@ -43,6 +43,7 @@ def rows_of(
     *,
     admitted: Admitted,
     source_bytes: int | None,
+    closed_sets: Mapping[str, frozenset[int]],
 ) -> list[Row]:
     """Every admitted candidate of the profiles, one for each runtime of a side.
 
@@ -55,7 +56,7 @@ def rows_of(
     found: list[Row] = []
     for near in edge:
         for index, far in enumerate(cloud):
-            rows = _rows(near, far, admitted=admitted, source_bytes=source_bytes)
+            rows = _rows(near, far, admitted=admitted, source_bytes=source_bytes, closed_sets=closed_sets)
             found.extend(row for row in rows if index == 0 or not row.candidate.is_local)
     return found
 
@@ -77,7 +78,14 @@ def _check_codecs(profiles: Sequence[Profile], codecs: Collection[str] | None) -
         raise UsageError(f"no profile has codec {', '.join(unknown)}; measured are {', '.join(measured)}")
 
 
-def _rows(edge: Profile, cloud: Profile, *, admitted: Admitted, source_bytes: int | None) -> Iterator[Row]:
+def _rows(
+    edge: Profile,
+    cloud: Profile,
+    *,
+    admitted: Admitted,
+    source_bytes: int | None,
+    closed_sets: Mapping[str, frozenset[int]],
+) -> Iterator[Row]:
     cloud_cuts = {cut.id: cut for cut in cloud.cuts}
     far_ratio = cloud.whole.median_s / edge.whole.median_s if edge.whole.median_s else 1.0
     for cut in edge.cuts:
@@ -97,9 +105,11 @@ def _rows(edge: Profile, cloud: Profile, *, admitted: Admitted, source_bytes: in
         if (original := _original(cut)) not in (None, *(mix.label for mix in found)):
             found = (*found, *mixes(cut, far_cut, codecs=(str(original),)))
         sized = [_resized(mix, cut, source_bytes) for mix in found]
-        sized.sort(key=lambda mix: (mix.up_bytes, not mix.label.startswith(SOURCE)))
+        sized.sort(key=lambda mix: (mix.up_bytes, not sends_source(mix.label)))
         for mix in sized:
-            yield _remote_row(edge, cloud, cut=cut, far_cut=far_cut, mix=mix)
+            row = _remote_row(edge, cloud, cut=cut, far_cut=far_cut, mix=mix)
+            layers = closed_sets.get(cut.id)
+            yield row if layers is None else replace(row, candidate=replace(row.candidate, edge_layers=layers))
 
 
 def _original(cut: CutProfile) -> str | None:
@@ -112,7 +122,7 @@ def _original(cut: CutProfile) -> str | None:
 def _resized(mix: Mix, cut: CutProfile, source_bytes: int | None) -> Mix:
     """The mix with the input's real size; a packed input keeps its ratio."""
     plain = cut.codec(SOURCE)
-    if source_bytes is None or plain is None or not mix.label.startswith(SOURCE):
+    if source_bytes is None or plain is None or not sends_source(mix.label) or is_fitted(mix.label):
         return mix
     ratio = mix.up_bytes / plain.up_bytes if plain.up_bytes else 1.0
     return replace(mix, up_bytes=round(source_bytes * ratio))
@@ -134,7 +144,7 @@ def _local_row(edge: Profile, cut: CutProfile) -> Row:
 
 
 def _remote_row(edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutProfile, mix: Mix) -> Row:
-    sends_source = mix.label.startswith(SOURCE)
+    is_source = sends_source(mix.label)
     candidate = Candidate(
         cut=cut.name,
         cut_id=cut.id,
@@ -153,7 +163,7 @@ def _remote_row(edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutP
     )
     return Row(
         candidate=candidate,
-        head_s=cut.prefix.median_s + (0.0 if sends_source else _preprocess_s(edge)),
+        head_s=cut.prefix.median_s + (0.0 if is_source else _preprocess_s(edge)),
         encode_s=mix.encode_s,
         decode_s=mix.decode_s,
         tail_s=far_cut.suffix.median_s + (_far_preprocess_s(edge, cloud) if mix.label in _PREPARED_THERE else 0.0),

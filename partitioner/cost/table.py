@@ -8,7 +8,7 @@ uplink's, the worker's and the downlink's. Both passes take microseconds for a h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -62,6 +62,7 @@ class CandidateTable:
         max_deviation: float | None = None,
         min_accuracy: float | None = None,
         source_bytes: int | None = None,
+        closed_sets: Mapping[str, frozenset[int]] | None = None,
     ) -> CandidateTable:
         """Freeze the candidates of the profiles of one model.
 
@@ -73,6 +74,7 @@ class CandidateTable:
             max_deviation: a lossy codec is refused at a cut where it changes the answer by more, or nobody measured it.
             min_accuracy: the same where it leaves a smaller share of the labelled samples right.
             source_bytes: size of the original input in place of the profile's.
+            closed_sets: the layers of cuts that are no prefixes, by their ids.
 
         Raises:
             ProfileError: the profiles do not belong together.
@@ -80,7 +82,13 @@ class CandidateTable:
         """
         near = (edge,) if isinstance(edge, Profile) else tuple(edge)
         far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
-        rows = rows_of(near, far, admitted=Admitted(codecs, max_deviation, min_accuracy), source_bytes=source_bytes)
+        rows = rows_of(
+            near,
+            far,
+            admitted=Admitted(codecs, max_deviation, min_accuracy),
+            source_bytes=source_bytes,
+            closed_sets=closed_sets or {},
+        )
         check_ends(rows)
         return CandidateTable.from_rows(
             rows,

@@ -1,0 +1,195 @@
+"""Candidates beside the measured prefixes: cuts through branches that are optimal for some uplink rate.
+
+Where layer times add, the best cut for every rate is on the min-cut envelope (``optimize.envelope``). What is paid once
+for anything remote only ever favours all-local, so one envelope without it serves every round trip and every queue. Its
+cuts that are no prefixes join the measured ones, priced as ``cost.unmeasured`` says. A chain has none, and costs
+nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from partitioner.codecmix import EXACT, SOURCE
+from partitioner.cost import Candidate, CandidateTable, Row, check_sides
+from partitioner.cost.unmeasured import codecs_by_flow, graph_of, layer_times_s, with_cuts
+from partitioner.layergraph import INPUT, LayerGraph
+from partitioner.optimize.additive import AdditiveModel, Line, Option
+from partitioner.optimize.chain import prefix_prices
+from partitioner.optimize.constraints import Constraints
+from partitioner.optimize.envelope import envelope
+from partitioner.optimize.problem import Wiring
+from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, Profile
+
+
+def with_branches(
+    edge: Sequence[Profile],
+    cloud: Sequence[Profile],
+    *,
+    codecs: Collection[str] | None,
+    kept: Constraints,
+    source_bytes: int | None,
+    down_per_up: float,
+    slowdown: float,
+) -> CandidateTable:
+    """Every admitted candidate of the profiles, cuts through branches among them.
+
+    Args:
+        edge: of the device, one for each runtime.
+        cloud: of the worker, likewise.
+        codecs: admitted codecs; None admits every measured one.
+        kept: what the cuts through branches must keep on the device, and how far answers may be off.
+        source_bytes: size of the original input in place of the profile's.
+        down_per_up: how many times faster the way down is.
+        slowdown: of the worker under its load.
+
+    Raises:
+        ProfileError: the profiles do not belong together.
+        UsageError: a codec was measured at no cut, or a pin names no layer.
+    """
+    check_sides(edge, cloud)
+    graph = graph_of(edge[0])
+    found: dict[str, frozenset[int]] = {}
+    if graph.flows and not graph.is_chain:
+        pinned = _pinned(kept, graph.layers)
+        for near in edge:
+            for far in cloud:
+                model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
+                spans = envelope(model, down_per_up=down_per_up)
+                found |= {graph.id_of(each): each for span in spans if _is_branch(graph, each := span.line.edge)}
+        edge = [with_cuts(near, graph, found.values()) for near in edge]
+        cloud = [with_cuts(far, graph, found.values()) for far in cloud]
+    return CandidateTable.from_profiles(
+        edge,
+        cloud,
+        codecs=codecs,
+        max_deviation=kept.max_deviation,
+        min_accuracy=kept.min_accuracy,
+        source_bytes=source_bytes,
+        closed_sets=found,
+    )
+
+
+def additive_table(
+    model: AdditiveModel, *, layers: Sequence[str] = (), kept: Constraints, down_per_up: float, slowdown: float
+) -> CandidateTable:
+    """The candidates of a model whose layer times add: its prefixes and its envelope, by every codec of some rate."""
+    names = tuple(layers) or tuple(f"layer{index}" for index in range(model.wiring.layers))
+    pinned = model.pinned.copy()
+    pinned[sorted(_pinned(kept, names))] = True
+    loaded = replace(model, cloud_s=model.cloud_s * slowdown, pinned=pinned)
+    spans = envelope(loaded, down_per_up=down_per_up)
+    rates = [0.0, np.inf, *(span.begin_s_per_byte for span in spans)]
+    if all(len(ways) <= 1 for ways in model.options):
+        rates = [0.0]
+    lines = {(line.edge, tuple(line.codecs.items())): line for span in spans for line in [span.line]}
+    for depth in np.flatnonzero(np.isfinite(prefix_prices(model.at(0.0, 0.0)))).tolist():
+        for rate in rates:
+            line = model.line(frozenset(range(depth)), up_s_per_byte=rate, down_per_up=down_per_up)
+            lines.setdefault((line.edge, tuple(line.codecs.items())), line)
+    rows = [_additive_row(model, line) for line in lines.values()]
+    return CandidateTable.from_rows(rows, model_name="additive", model_digest="", layers=names)
+
+
+def _pinned(kept: Constraints, layers: Sequence[str]) -> frozenset[int]:
+    """The layers that every plan keeps on the device."""
+    return frozenset(range(min(kept.min_depth, len(layers)))).union(*kept.kept(layers).values())
+
+
+def _is_branch(graph: LayerGraph, edge: frozenset[int]) -> bool:
+    """Whether a closed set is no prefix and leaves something to the cloud."""
+    return edge != frozenset(range(len(edge))) and not graph.needed <= edge and bool(graph.crossing(edge))
+
+
+def _model(
+    graph: LayerGraph,
+    edge: Profile,
+    cloud: Profile,
+    *,
+    codecs: Collection[str] | None,
+    kept: Constraints,
+    pinned: frozenset[int],
+    slowdown: float,
+) -> AdditiveModel:
+    """The additive model of two profiles; a lossy codec is an option where it alone keeps the bound on the answer."""
+    wiring = Wiring.from_graph(graph)
+    near, far = codecs_by_flow(edge), codecs_by_flow(cloud)
+    options = tuple(
+        tuple(
+            Option(codec=cost.codec, nbytes=cost.up_bytes, work_s=cost.encode_s + there[cost.codec].decode_s)
+            for there in [{cost.codec: cost for cost in far[flow.name]}]
+            for cost in near[flow.name]
+            if cost.codec in there and _is_admitted(cost, codecs, kept)
+        )
+        or (Option(nbytes=flow.nbytes),)
+        for flow in graph.flows
+    )
+    reply = edge.cuts[0].reply_cost
+    return AdditiveModel(
+        wiring=wiring,
+        edge_s=layer_times_s(edge) * wiring.needed,
+        cloud_s=layer_times_s(cloud) * wiring.needed * slowdown,
+        options=options,
+        replies={
+            index: Option(codec=reply.codec, nbytes=flow.nbytes)
+            for index, flow in enumerate(graph.flows)
+            if flow.is_output and flow.producer != INPUT
+        },
+        pinned=wiring.mask(pinned),
+    )
+
+
+def _is_admitted(cost: CodecCost, codecs: Collection[str] | None, kept: Constraints) -> bool:
+    if cost.codec.startswith(SOURCE) or not (codecs is None or cost.codec in codecs):
+        return False
+    if cost.codec in EXACT or kept.max_deviation is None:
+        return True
+    return cost.deviation is not None and cost.deviation <= kept.max_deviation
+
+
+def _additive_row(model: AdditiveModel, line: Line) -> Row:
+    edge = line.edge
+    kept = model.wiring.mask(edge)
+    depth = len(edge)
+    is_prefix = edge == frozenset(range(depth))
+    head_s = float(model.edge_s[kept].sum())
+    if model.wiring.is_local(kept):
+        return Row(candidate=_candidate(ALL_LOCAL, model.wiring.layers, None, "none", 0, 0), head_s=head_s)
+    chosen = list(_chosen(model, line))
+    down = [
+        model.replies[flow] for flow in np.flatnonzero(~model.wiring.is_near(kept)).tolist() if flow in model.replies
+    ]
+    name = ALL_CLOUD if not edge else f"depth:{depth}" if is_prefix else f"upto:{','.join(map(str, sorted(edge)))}"
+    codec = ",".join(option.codec for option in chosen) or "none"
+    up_bytes, down_bytes = sum(each.nbytes for each in chosen), sum(each.nbytes for each in down)
+    return Row(
+        candidate=_candidate(name, depth, None if is_prefix else edge, codec, up_bytes, down_bytes),
+        head_s=head_s,
+        encode_s=sum(option.work_s for option in chosen),
+        decode_s=model.fixed_s,
+        tail_s=float(model.cloud_s[~kept].sum()),
+        encode_reply_s=sum(option.work_s for option in down),
+    )
+
+
+def _chosen(model: AdditiveModel, line: Line) -> Iterator[Option]:
+    for flow, codec in line.codecs.items():
+        yield next(option for option in model.options[flow] if option.codec == codec)
+
+
+def _candidate(
+    name: str, depth: int, edge: frozenset[int] | None, codec: str, up_bytes: float, down_bytes: float
+) -> Candidate:
+    return Candidate(
+        cut=name,
+        cut_id=name,
+        codec=codec,
+        depth=depth,
+        edge_layers=edge,
+        up_bytes=up_bytes,
+        down_bytes=down_bytes,
+        is_calibrated=False,
+    )

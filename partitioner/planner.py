@@ -1,0 +1,277 @@
+"""The best plan for any link and load: candidates are made and frozen once, then priced in one vectorised pass.
+
+Candidates are the measured prefixes with every admitted codec and runtime and, in a model with branches, the cuts that
+are optimal for some uplink rate where layer times add (the min-cut envelope); what breaks a limit that no link changes
+is left out, and what another candidate beats in every way. All-local and all-cloud stay whatever beats them, so the
+chosen plan is never predicted to cost more than either.
+
+Freezing takes milliseconds, ``at`` about ten microseconds for a hundred candidates and ``table`` a few hundred (see
+``tests/benchmarks/test_planner.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from partitioner.branches import additive_table, with_branches
+from partitioner.cost import IDLE, LOSSLESS, Breakdown, Candidate, CandidateTable, FloatArray, IntArray, Load
+from partitioner.errors import UsageError
+from partitioner.link import Link
+from partitioner.optimize.additive import AdditiveModel
+from partitioner.optimize.constraints import Constraints, Infeasible, feasible
+from partitioner.optimize.hull import lower_envelope
+from partitioner.optimize.objectives import Latency, Objective
+from partitioner.optimize.pareto import front
+from partitioner.profile import Profile
+
+DOWN_PER_UP = 2.0
+"""How many times faster the way down is, where nobody says: 1.8 to 2.9 on the preset links."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was chosen for a link and a load: a row of a table, its latency and its score."""
+
+    table: CandidateTable
+    row: int
+    link: Link
+    load: Load
+    predicted_s: float
+    score: float
+
+    @property
+    def candidate(self) -> Candidate:
+        """The chosen candidate."""
+        return self.table.candidates[self.row]
+
+    @property
+    def breakdown(self) -> Breakdown:
+        """Where its time goes."""
+        return self.table.breakdown(self.row, self.link, self.load)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakpoint:
+    """The best candidate for uplink rates from ``from_`` to ``to_up_bytes_per_s``, None where no plan is in time.
+
+    Its latency falls from ``from_s`` (infinite where the rate is 0 and it sends anything) to ``to_s``.
+    """
+
+    from_up_bytes_per_s: float
+    to_up_bytes_per_s: float
+    candidate: Candidate | None
+    from_s: float
+    to_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """A candidate of a Pareto front and its score by each objective."""
+
+    candidate: Candidate
+    scores: tuple[float, ...]
+
+
+class Planner:
+    """Frozen candidates of one model on one pair of devices.
+
+    Args:
+        table: every candidate there is.
+        constraints: what a plan must keep.
+        objective: what makes it good.
+        wider: makes the table to look in for what would be feasible, where the first leaves candidates out.
+
+    Raises:
+        Infeasible: no candidate keeps the limits that do not depend on the link.
+        UsageError: a pin names no layer.
+    """
+
+    def __init__(
+        self,
+        table: CandidateTable,
+        *,
+        constraints: Constraints | None = None,
+        objective: Objective | None = None,
+        wider: Callable[[], CandidateTable] | None = None,
+    ) -> None:
+        self.everything = table
+        self.constraints = constraints or Constraints()
+        self.objective = objective or Latency()
+        self._wider = wider
+        kept = feasible(self.constraints.limits(table), len(table))
+        if not kept.any():
+            raise self._infeasible(None, IDLE)
+        self.feasible = table.take(np.flatnonzero(kept))
+        self.frozen = self.feasible.take(_unbeaten(self.feasible))
+        self._is_simple = isinstance(self.objective, Latency) and self.constraints.deadline_s is None
+
+    @staticmethod
+    def from_profiles(
+        edge: Profile | Sequence[Profile],
+        cloud: Profile | Sequence[Profile],
+        *,
+        codecs: Collection[str] | None = LOSSLESS,
+        constraints: Constraints | None = None,
+        objective: Objective | None = None,
+        source_bytes: int | None = None,
+        down_per_up: float = DOWN_PER_UP,
+        load: Load = IDLE,
+    ) -> Planner:
+        """Plan from measured profiles.
+
+        Args:
+            edge: of the device; several, one for each runtime: the fastest pair wins.
+            cloud: of the worker, likewise.
+            codecs: admitted codecs; None admits every measured one. A constraint on the answer admits them all, within
+                it.
+            constraints: what a plan must keep.
+            objective: what makes it good; latency, where it is not given.
+            source_bytes: size of the original input in place of the profile's.
+            down_per_up: along which ratio of rates cuts through branches are looked for.
+            load: under which load they are.
+
+        Raises:
+            ProfileError: the profiles do not belong together.
+            UsageError: a codec was measured at no cut, or a pin names no layer.
+            Infeasible: no candidate keeps the limits.
+        """
+        asked = constraints or Constraints()
+        near = (edge,) if isinstance(edge, Profile) else tuple(edge)
+        far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
+
+        def table(kept: Constraints) -> CandidateTable:
+            return with_branches(
+                near,
+                far,
+                codecs=None if asked.bounds_the_answer else codecs,
+                source_bytes=source_bytes,
+                kept=kept,
+                down_per_up=down_per_up,
+                slowdown=load.slowdown,
+            )
+
+        def unbounded() -> CandidateTable:
+            return table(replace(asked, max_deviation=None, min_accuracy=None))
+
+        wider = unbounded if asked.bounds_the_answer else None
+        return Planner(table(asked), constraints=asked, objective=objective, wider=wider)
+
+    @staticmethod
+    def from_additive(
+        model: AdditiveModel,
+        *,
+        constraints: Constraints | None = None,
+        objective: Objective | None = None,
+        down_per_up: float = DOWN_PER_UP,
+        load: Load = IDLE,
+    ) -> Planner:
+        """Plan for layer times that add up, without profiles; arguments are those of ``from_profiles``."""
+        asked = constraints or Constraints()
+        table = additive_table(model, kept=asked, down_per_up=down_per_up, slowdown=load.slowdown)
+        return Planner(table, constraints=asked, objective=objective)
+
+    def at(self, link: Link, load: Load = IDLE) -> Decision:
+        """The best plan for a link and a load.
+
+        Raises:
+            Infeasible: none meets the deadline on this link.
+        """
+        table = self.frozen
+        if self._is_simple:
+            prices_s = table.price(link, load)
+            row = int(prices_s.argmin())
+            predicted_s = float(prices_s[row])
+            return Decision(table, row, link, load, predicted_s, predicted_s)
+        prices_s = table.price(link, load)
+        among = None
+        if self.constraints.deadline_s is not None:
+            among = prices_s <= self.constraints.deadline_s
+            if not among.any():
+                raise self._infeasible(link, load)
+        scores = self.objective.scores(table, link, load, among=among)
+        row = int((scores if among is None else np.where(among, scores, np.inf)).argmin())
+        return Decision(table, row, link, load, float(prices_s[row]), float(scores[row]))
+
+    def table(
+        self, *, down_per_up: float = DOWN_PER_UP, rtt_s: float = 0.0, load: Load = IDLE
+    ) -> tuple[Breakpoint, ...]:
+        """The plan of least latency for every uplink rate, slowest first; the way down is ``down_per_up`` times faster.
+
+        Raises:
+            UsageError: the objective is not latency, or a figure makes no sense.
+        """
+        if not isinstance(self.objective, Latency):
+            raise UsageError(
+                f"a table over all rates is of latency, not of {self.objective.name}; use cut for one link"
+            )
+        axis = Link(up_bytes_per_s=1.0, down_bytes_per_s=down_per_up, rtt_s=rtt_s)
+        table = self.frozen
+        slopes: FloatArray = table.up_bytes + table.down_bytes / axis.down_bytes_per_s
+        offsets: FloatArray = table.compute_s + table.tail_s * load.slowdown + table.remote * (rtt_s + load.queue_s)
+        found: list[Breakpoint] = []
+        for piece in lower_envelope(offsets, slopes):
+            found.extend(self._spans(piece.row, piece.begin, piece.end, offsets[piece.row], slopes[piece.row]))
+        return tuple(reversed(found))
+
+    def front(self, objectives: Sequence[Objective], link: Link, load: Load = IDLE) -> tuple[Trade, ...]:
+        """What no other plan is at least as good as by every objective, best by the first one first.
+
+        Raises:
+            Infeasible: none meets the deadline on this link.
+            UsageError: there is no objective.
+        """
+        if not objectives:
+            raise UsageError("a front takes at least one objective")
+        table = self.feasible
+        kept = np.flatnonzero(feasible(self.constraints.deadline(table, link, load), len(table)))
+        if not len(kept):
+            raise self._infeasible(link, load)
+        scores = np.stack([each.scores(table, link, load) for each in objectives], axis=1)[kept]
+        return tuple(
+            Trade(candidate=table.candidates[kept[row]], scores=tuple(scores[row].tolist())) for row in front(scores)
+        )
+
+    def _infeasible(self, link: Link | None, load: Load) -> Infeasible:
+        table = self.everything if self._wider is None else self._wider()
+        timed = () if link is None else self.constraints.deadline(table, link, load)
+        return Infeasible.of((*self.constraints.limits(table), *timed), table)
+
+    def _spans(self, row: int, begin: float, end: float, offset: float, slope: float) -> list[Breakpoint]:
+        """A piece over 1/rate as one over rates; cut in two where its latency passes the deadline."""
+        limit_s = self.constraints.deadline_s
+        candidate = self.frozen.candidates[row]
+        late = np.inf
+        if limit_s is not None and slope == 0:
+            late = np.inf if offset <= limit_s else begin
+        elif limit_s is not None:
+            late = max(begin, (limit_s - offset) / slope)
+        parts: list[tuple[float, float, Candidate | None]] = [(begin, min(end, late), candidate), (late, end, None)]
+        return [
+            Breakpoint(
+                from_up_bytes_per_s=_inverse(high),
+                to_up_bytes_per_s=_inverse(low),
+                candidate=chosen,
+                from_s=offset + slope * high if slope else offset,
+                to_s=offset + slope * low if slope else offset,
+            )
+            for low, high, chosen in parts
+            if low < high
+        ]
+
+
+def _unbeaten(table: CandidateTable) -> IntArray:
+    """Rows that no other beats in every term that a link, a load or an objective weighs, and both extremes."""
+    rest_s = table.compute_s - table.edge_s - table.cloud_s
+    terms = (table.edge_s, table.cloud_s, table.tail_s, rest_s, table.remote, table.up_bytes, table.down_bytes)
+    kept = set(front(np.stack([*terms, table.deviation], axis=1)).tolist())
+    kept.update(row for row, candidate in enumerate(table.candidates) if candidate.is_local)
+    whole = [row for row, candidate in enumerate(table.candidates) if candidate.is_all_cloud]
+    kept.update(whole[:1])
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _inverse(value: float) -> float:
+    return 0.0 if value == np.inf else np.inf if value == 0 else 1.0 / value
