@@ -7,7 +7,7 @@ the link is measured each time. An emulated slowdown multiplies the device's pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from edge.client import Client
@@ -22,7 +22,7 @@ from partitioner.link import Link
 from partitioner.measure import cache
 from partitioner.optimize.scan import Priced, choose
 from partitioner.plan import SOURCE, Plan
-from partitioner.profile import Profile, SourceKind, SourceProfile, Timing
+from partitioner.profile import CodecCost, Profile, SourceKind, SourceProfile, Timing
 from partitioner.rescale import costs_of, rescaled
 from partitioner.runtimes import Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
@@ -32,7 +32,8 @@ from protos.codecs import CODECS
 from protos.pictures import PICTURES
 
 AUTO = "auto"
-_SOURCES = (SOURCE, f"{SOURCE}+zstd", *(f"{SOURCE}:{name}" for name in PICTURES))
+_REENCODED = tuple(f"{SOURCE}:{name}" for name in PICTURES)
+_SOURCES = (SOURCE, f"{SOURCE}+zstd", *_REENCODED)
 
 OnProgress = Callable[[str, float], None]
 """Takes what is being measured and how far it is, 0 to 1."""
@@ -138,15 +139,33 @@ class Evidence:
             cloud=rescaled(self.cloud, cuts, new, costs=costs),
         )
 
-    def with_input(self, sample: Sample, preprocess_s: float) -> Evidence:
-        """The same, with the input at hand in place of the one that the device's profile was measured with."""
+    def with_input(self, sample: Sample, preprocess_s: float, reencoded: Sequence[CodecCost] = ()) -> Evidence:
+        """The same, with the input at hand in place of the one that the device's profile was measured with.
+
+        What was measured of re-encoding goes by the picture, so it stays only where that was a real one of this kind.
+
+        Args:
+            preprocess_s: preparing it here.
+            reencoded: what re-encoding it costs here, where that was measured.
+        """
         kind: SourceKind = "tensor"
         preprocess = None
         if sample.source is not None:
             kind = "file" if sample.source.ndim == 1 else "pixels"
             preprocess = Timing(median_s=preprocess_s)
+        before = self.edge.source
+        is_alike = before.kind == kind and before.how == "measured"
+        at_hand = {cost.codec: cost for cost in reencoded}
+        cuts = []
+        for cut in self.edge.cuts:
+            kept = [
+                cost for cost in cut.codecs if cost.codec not in _REENCODED or (is_alike and cost.codec not in at_hand)
+            ]
+            if cut.codec(SOURCE) is not None:
+                kept += at_hand.values()
+            cuts.append(replace(cut, codecs=tuple(kept)))
         source = SourceProfile(kind=kind, nbytes=sample.nbytes_original, how="measured", preprocess=preprocess)
-        return replace(self, edge=replace(self.edge, source=source))
+        return replace(self, edge=replace(self.edge, source=source, cuts=tuple(cuts)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

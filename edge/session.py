@@ -37,6 +37,7 @@ from partitioner.codecmix import Bound
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Segment
+from partitioner.profile import CodecCost
 from partitioner.runtimes import Array, Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import LOCAL, Cuts
@@ -309,7 +310,16 @@ class Session:
             times_s = [self._runner.preprocess(sample.source)[1] for _ in range(_PREPARE_RUNS)]
         if self._evidence is None and (warning := self.evidence().warning):
             self._notify(warning)
-        return self.evidence().at(self.cuts, sizes).with_input(sample, statistics.median(times_s))
+        reencoded = self._reencodings(sample.source) if sample.source is not None else ()
+        return self.evidence().at(self.cuts, sizes).with_input(sample, statistics.median(times_s), reencoded)
+
+    def _reencodings(self, source: Array) -> tuple[CodecCost, ...]:
+        """What it costs here to send this very input re-encoded without loss."""
+        from partitioner.measure.sources import at_hand
+
+        assert self.bundle.preprocess is not None
+        costs = [each.to_record() for each in at_hand(self.bundle.preprocess, source.astype("uint8", copy=False))]
+        return tuple(cost.slowed(self._clock.slowdown) for cost in costs)
 
     def _worker_arguments(self) -> list[str]:
         arguments = ["--threads", str(self._threads), "--device", self._device]

@@ -109,6 +109,16 @@ def is_exact(label: str) -> bool:
     return all(codec in EXACT for codec in ([parsed] if isinstance(parsed, str) else parsed.values()))
 
 
+def sends_source(label: str) -> bool:
+    """Whether the original input is sent, as it is or re-encoded."""
+    return label == SOURCE or label.startswith((f"{SOURCE}+", f"{SOURCE}:"))
+
+
+def is_fitted(label: str) -> bool:
+    """Whether the original input is resized and cropped first: its bytes then do not depend on the original's."""
+    return label == f"{SOURCE}:fit" or label.startswith(f"{SOURCE}:fit-")
+
+
 def parse(label: str) -> str | dict[str, str]:
     """One codec, or a codec by tensor of a label such as ``a=int8+zstd,b=none``.
 
@@ -210,7 +220,7 @@ def _pairs(
             yield cost, there[cost.codec]
         elif cost.codec == SOURCE and "none" in there:
             yield cost, there["none"]
-        elif cost.codec.startswith(SOURCE):
+        elif sends_source(cost.codec):
             yield cost, replace(cost, decode_s=cost.decode_s * far_ratio)
 
 

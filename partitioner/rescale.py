@@ -15,7 +15,16 @@ from partitioner.dims import shape_of
 from partitioner.errors import ProfileError
 from partitioner.graph import Layer, Value
 from partitioner.plan import SOURCE
-from partitioner.profile import CodecCost, CutProfile, LayerProfile, Profile, SourceProfile, TensorSpec, Timing
+from partitioner.profile import (
+    CodecCost,
+    CutProfile,
+    LayerProfile,
+    Profile,
+    SourceProfile,
+    TensorCodecs,
+    TensorSpec,
+    Timing,
+)
 from partitioner.segments import Cut, CutCost, Cuts
 
 
@@ -78,8 +87,19 @@ def _cut(before: CutProfile, cut: Cut, cost: CutCost, new: Cuts) -> CutProfile:
             each if each.codec.startswith(SOURCE) else _coded(each, up_bytes, cost.up_bytes, up_header_bytes)
             for each in before.codecs
         ),
+        tensor_codecs=_tensor_codecs(before, _specs(cut.crossing, new)),
         reply_cost=_coded(before.reply_cost, down_bytes, cost.down_bytes, down_header_bytes),
     )
+
+
+def _tensor_codecs(before: CutProfile, after: tuple[TensorSpec, ...]) -> tuple[TensorCodecs, ...]:
+    found: list[TensorCodecs] = []
+    for each, old, new in zip(before.tensor_codecs, before.crossing, after, strict=False):
+        plain = next((cost for cost in each.codecs if cost.codec == "none"), None)
+        header_bytes = max(0, plain.up_bytes - old.nbytes) if plain is not None else 0
+        costs = tuple(_coded(cost, old.nbytes, new.nbytes, header_bytes) for cost in each.codecs)
+        found.append(TensorCodecs(name=each.name, codecs=costs))
+    return tuple(found)
 
 
 def _layer(before: LayerProfile, layer: Layer, new: Cuts) -> LayerProfile:

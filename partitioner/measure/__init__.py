@@ -110,6 +110,7 @@ class _Measurement:
             raise PlanError(f"{bundle.name} has nothing to split: its outputs are its inputs or its weights")
         self._subject = Subject(bundle, self._binding, middling(samples.samples))
         self._pause = Pause()
+        self._meter = CodecMeter()
         self._begun = time.perf_counter()
         self._runs: dict[str, CutRuns] = {}
         self._codecs: dict[str, CutCodecs] = {}
@@ -168,14 +169,13 @@ class _Measurement:
 
     def _prepare_cuts(self) -> Generator[float, None, list[Cut]]:
         """Take cuts in the order of their promise while time for their rounds is left: a first run, and its codecs."""
-        meter = CodecMeter()
         chosen: list[Cut] = []
         begun_s = self._elapsed()
         warm_up_s = _WARM_UP_SHARE * (self._budget_s - begun_s)
         for cut in promising(self._cuts.candidates, self._binding):
             if len(chosen) >= 2 and self._elapsed() - begun_s > warm_up_s:
                 break
-            self._run_cut(cut, meter)
+            self._run_cut(cut, self._meter)
             chosen.append(cut)
             yield self._progress()
         return chosen
@@ -264,7 +264,7 @@ class _Measurement:
         if self._subject.source is None:
             return []
         accuracy = None if self._judge is None else self._judge.accuracy
-        found = [replace(each, accuracy=accuracy) for each in original(self._subject.source)]
+        found = [replace(each, accuracy=accuracy) for each in original(self._subject.source, self._meter)]
         return found if self._sources is None else [*found, *self._sources.measures(accuracy)]
 
     def _source(self, prepare: Timing | None) -> SourceProfile:

@@ -24,14 +24,14 @@ from protos.tensors import frame_bytes, pack, unpack
 
 WORTHWHILE = 0.95
 _RUNS = 2
+_LARGE_RATIO = 4
 
 Pixels = npt.NDArray[np.uint8]
 Answer = Callable[[Tensors], dict[str, npt.NDArray[np.generic]]]
 
 
-def original(source: Pixels) -> list[CodecMeasure]:
+def original(source: Pixels, meter: CodecMeter) -> list[CodecMeasure]:
     """The original input bytes as they are, and packed where that pays."""
-    meter = CodecMeter()
     plain = replace(meter.one({SOURCE: source}, "none"), codec=SOURCE, deviation=0.0)
     packed = replace(meter.one({SOURCE: source}, "none+zstd"), codec=f"{SOURCE}+zstd", deviation=0.0)
     return [plain, packed] if packed.nbytes < WORTHWHILE * plain.nbytes else [plain]
@@ -65,6 +65,24 @@ def reencoded(record: Mapping[str, object], source: Pixels, name: str) -> tuple[
         deviation=0.0 if codec in EXACT else None,
     )
     return measure, tensors
+
+
+def at_hand(record: Mapping[str, object], source: Pixels) -> list[CodecMeasure]:
+    """The ways without loss to send this very input, but for whole pictures that are much larger than the model's."""
+    recipe = preprocess.check(record)
+    fitted_pixels = preprocess.fit(recipe, source)[:, :, 0].size
+    width, height = preprocess.check_header(source) if source.ndim == 1 else (source.shape[1], source.shape[0])
+    found: list[CodecMeasure] = []
+    for name in pictures.available():
+        is_small = is_fitted(name) or width * height <= _LARGE_RATIO * fitted_pixels
+        if f"{SOURCE}:{name}" in EXACT and is_small:
+            try:
+                measure, _ = reencoded(record, source, name)
+            except InputError:
+                continue
+            if measure.nbytes < WORTHWHILE * source.nbytes:
+                found.append(measure)
+    return found
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def advisor(digits: Bundle, engine: Engine, cache: Path) -> Callable[..., Adviso
 def profile(digits: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Profile:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEFT_CACHE_DIR", str(tmp_path_factory.mktemp("profile")))
-        return Advisor(digits, open_engine(digits, threads=1), slowdown=1.0, budget_s=1.0).edge_profile()
+        return Advisor(digits, open_engine(digits, threads=1), slowdown=1.0, budget_s=4.0).edge_profile()
 
 
 def test_the_device_is_measured_once_and_the_profile_kept(
