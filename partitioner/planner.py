@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from partitioner.branches import additive_table, with_branches
-from partitioner.cost import IDLE, LOSSLESS, Breakdown, Candidate, CandidateTable, FloatArray, IntArray, Load
+from partitioner.cost import IDLE, LOSSLESS, BoolArray, Breakdown, Candidate, CandidateTable, FloatArray, IntArray, Load
 from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel
@@ -146,7 +146,7 @@ class Planner:
             return with_branches(
                 near,
                 far,
-                codecs=None if asked.bounds_the_answer else codecs,
+                codecs=None if asked.bounds_the_answer and codecs == LOSSLESS else codecs,
                 source_bytes=source_bytes,
                 kept=kept,
                 down_per_up=down_per_up,
@@ -214,7 +214,20 @@ class Planner:
         found: list[Breakpoint] = []
         for piece in lower_envelope(offsets, slopes):
             found.extend(self._spans(piece.row, piece.begin, piece.end, offsets[piece.row], slopes[piece.row]))
-        return tuple(reversed(found))
+        return tuple(reversed(_merged(found)))
+
+    def allowed(self, link: Link, load: Load = IDLE) -> BoolArray:
+        """Which rows of ``everything`` keep all constraints on a link.
+
+        Raises:
+            Infeasible: none does.
+        """
+        table = self.everything
+        limits = (*self.constraints.limits(table), *self.constraints.deadline(table, link, load))
+        kept = feasible(limits, len(table))
+        if not kept.any():
+            raise self._infeasible(link, load)
+        return kept
 
     def front(self, objectives: Sequence[Objective], link: Link, load: Load = IDLE) -> tuple[Trade, ...]:
         """What no other plan is at least as good as by every objective, best by the first one first.
@@ -260,6 +273,17 @@ class Planner:
             for low, high, chosen in parts
             if low < high
         ]
+
+
+def _merged(points: Sequence[Breakpoint]) -> list[Breakpoint]:
+    """Neighbours without a plan as one; from the fastest rates to the slowest."""
+    found: list[Breakpoint] = []
+    for point in points:
+        if found and found[-1].candidate is point.candidate is None:
+            found[-1] = replace(found[-1], from_up_bytes_per_s=point.from_up_bytes_per_s, from_s=point.from_s)
+        else:
+            found.append(point)
+    return found
 
 
 def _unbeaten(table: CandidateTable) -> IntArray:

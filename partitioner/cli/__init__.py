@@ -14,6 +14,7 @@ PROGRAM = Program(
         "cuts": "partitioner.cli.cuts",
         "profile": "partitioner.cli.profile",
         "cut": "partitioner.cli.cut",
+        "table": "partitioner.cli.table",
         "relay": "partitioner.cli.relay",
         "demo": "partitioner.cli.demo",
         "verify": "partitioner.cli.verify",

@@ -6,20 +6,20 @@ Reads saved profiles only: no torch, no grpc, no protobuf, so that the whole pro
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
 
 from partitioner.cli import arguments
-from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
+from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
+from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
 from partitioner.cost import TERMS, CandidateTable
-from partitioner.errors import UsageError
-from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.optimize.gains import Gains
+from partitioner.optimize.objectives import OBJECTIVES, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
-from partitioner.profiles import load_profile
+from partitioner.planner import Trade
 from partitioner.units import mbit, ms, size
 
-HELP = "choose the cut and the codec with the lowest predicted latency, from two profiles and a link"
+HELP = "choose the best cut and codec for one link, from profiles of both sides"
 EXAMPLES = """\
 examples:
   cleft-plan cut --edge edge.json --cloud cloud.json --uplink-mbit 5.85 --downlink-mbit 13.76 --rtt-ms 40
@@ -44,24 +44,20 @@ _LABELS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--edge", required=True, metavar="FILE", help="profile of the device (cleft-plan profile)")
-    parser.add_argument(
-        "--cloud", required=True, metavar="FILE", help="profile of the worker (cleft-edge fetch-profile)"
-    )
+    add_planning_arguments(parser)
     add_link_arguments(parser)
-    add_codec_arguments(parser)
     parser.add_argument(
-        "--input-bytes",
-        type=arguments.size_bytes,
-        metavar="N",
-        help="size of the original input (default: the profile's)",
+        "--objective",
+        default="latency",
+        metavar="WHAT",
+        help=f"{', '.join(OBJECTIVES)}, weighted:latency=1,throughput=0.5 or lexicographic:latency,upload,tolerance=0.1"
+        " (default: latency)",
     )
     parser.add_argument(
-        "--edge-slowdown",
-        type=arguments.positive,
-        default=1.0,
-        metavar="N",
-        help="the device is N times slower than profiled",
+        "--pareto",
+        type=arguments.names,
+        metavar="A,B",
+        help="also show what no other plan is as good as by all of these, such as latency,throughput,upload",
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
@@ -71,74 +67,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help=f"print JSON of schema {SCHEMA}")
 
 
-def add_link_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that ``link_of`` reads."""
-    presets = ", ".join(
-        f"{name} {link.up_mbit:g}/{link.down_mbit:g}/{link.rtt_s * 1e3:g}" for name, link in PRESETS.items()
-    )
-    group = parser.add_argument_group("link", f"presets, as Mbit/s up / Mbit/s down / ms: {presets}")
-    group.add_argument("--link", choices=tuple(PRESETS), help="start from a preset; the flags below override it")
-    group.add_argument("--uplink-mbit", type=arguments.positive, metavar="RATE", help="goodput to the cloud, Mbit/s")
-    group.add_argument("--downlink-mbit", type=arguments.positive, metavar="RATE", help="goodput to the device, Mbit/s")
-    group.add_argument("--rtt-ms", type=arguments.not_negative, metavar="MS", help="round trip, ms")
-
-
-def link_of(args: argparse.Namespace) -> Link:
-    """The link that the arguments describe.
-
-    Raises:
-        UsageError: neither a preset nor all three figures are given.
-    """
-    given = {
-        "--uplink-mbit": args.uplink_mbit,
-        "--downlink-mbit": args.downlink_mbit,
-        "--rtt-ms": args.rtt_ms,
-    }
-    missing = [flag for flag, value in given.items() if value is None]
-    if args.link is None:
-        if missing:
-            raise UsageError(f"the link is not known: give {', '.join(missing)}, or --link {'|'.join(PRESETS)}")
-        return Link.from_mbit(args.uplink_mbit, args.downlink_mbit, args.rtt_ms)
-    link = PRESETS[args.link]
-    if args.uplink_mbit is not None:
-        link = replace(link, up_bytes_per_s=args.uplink_mbit * BYTES_PER_MBIT)
-    if args.downlink_mbit is not None:
-        link = replace(link, down_bytes_per_s=args.downlink_mbit * BYTES_PER_MBIT)
-    if args.rtt_ms is not None:
-        link = replace(link, rtt_s=args.rtt_ms * 1e-3)
-    return link if len(missing) == len(given) else replace(link, name=f"{args.link}, changed")
-
-
 def run(args: argparse.Namespace) -> int:
     """Choose and print."""
     link = link_of(args)
-    edge = load_profile(args.edge)
-    table = CandidateTable.from_profiles(
-        edge.slowed(args.edge_slowdown) if args.edge_slowdown != 1 else edge,
-        load_profile(args.cloud),
-        codecs=codecs_of(args),
-        max_deviation=args.max_deviation,
-        min_accuracy=bound_of(args).least_accuracy(edge.accuracy),
-        source_bytes=args.input_bytes,
+    by = [objective_of(name) for name in args.pareto or ()]
+    planner = planner_of(
+        args,
+        objective=objective_of(args.objective),
+        down_per_up=link.down_bytes_per_s / link.up_bytes_per_s,
     )
-    choice = choose(table, link)
+    load = worker_load(args)
+    table = planner.everything
+    allowed = planner.allowed(link, load)
+    choice = choose(table, link, load, objective=planner.objective, allowed=allowed)
+    trades = planner.front(by, link, load) if by else ()
     if args.json:
-        print_json(answer(table, choice, top=args.top))
+        print_json(answer(table, choice, top=args.top, trades=trades, by=by))
     else:
         _print_choice(table, choice, top=None if args.all else args.top or _DEFAULT_ROWS)
+        _print_front(trades, by)
     return 0
 
 
-def answer(table: CandidateTable, choice: Choice, *, top: int | None = None) -> dict[str, object]:
+def answer(
+    table: CandidateTable,
+    choice: Choice,
+    *,
+    top: int | None = None,
+    trades: Sequence[Trade] = (),
+    by: Sequence[Objective] = (),
+) -> dict[str, object]:
     """The choice as ``cleft.cut/2``; ``top`` keeps the best ones and both extremes."""
     return {
         "schema": SCHEMA,
         "model": {"name": table.model_name, "digest": table.model_digest},
         "link": choice.link.to_json(),
+        "load": choice.load.to_json(),
+        "objective": choice.objective.name,
         "chosen": choice.chosen.to_json(),
         "verdict": _gains(choice).verdict,
         "gain": _gains(choice).gain,
         "candidates": [priced.to_json() for priced in _shown(choice, top)],
+        "front": [
+            {
+                "cut": trade.candidate.cut,
+                "cut_id": trade.candidate.cut_id,
+                "codec": trade.candidate.codec,
+                "scores": dict(zip((each.name for each in by), trade.scores, strict=True)),
+            }
+            for trade in trades
+        ],
         "notes": list(table.notes),
     }
 
@@ -148,8 +126,10 @@ def _gains(choice: Choice) -> Gains:
 
 
 def _shown(choice: Choice, top: int | None) -> list[Priced]:
-    ends = (choice.all_local, choice.all_cloud)
-    return [priced for rank, priced in enumerate(choice.ranked) if top is None or rank < top or priced in ends]
+    ends = (choice.all_local.candidate, choice.all_cloud.candidate)
+    return [
+        priced for rank, priced in enumerate(choice.ranked) if top is None or rank < top or priced.candidate in ends
+    ]
 
 
 def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> None:
@@ -157,7 +137,11 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
     name = f"{link.name}: " if link.name else ""
     rates = f"{mbit(link.up_bytes_per_s)} up, {mbit(link.down_bytes_per_s)} down"
     print(f"{table.model_name} over {name}{rates}, round trip {ms(link.rtt_s)}")
-    print(f"cut {chosen.candidate.cut}, codec {chosen.candidate.codec}: {ms(chosen.predicted_s)} predicted")
+    if not choice.load.is_idle:
+        print(
+            f"worker under load: {ms(choice.load.queue_s)} of waiting, tails {choice.load.slowdown:.3g} times as long"
+        )
+    print(f"cut {chosen.candidate.cut}, codec {chosen.candidate.codec}{_runtimes(chosen)}: {_prediction(choice)}")
     print(f"{_gains(choice).verdict}\n")
     total_s = chosen.predicted_s or 1.0
     sizes = {"up_s": chosen.candidate.up_bytes, "down_s": chosen.candidate.down_bytes}
@@ -180,6 +164,41 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
         print(f"{hidden} more candidates: --all shows them")
     for note in _notes(table, shown):
         print(f"note: {note}")
+
+
+def _prediction(choice: Choice) -> str:
+    chosen = choice.chosen
+    if isinstance(choice.objective, Latency):
+        return f"{ms(chosen.predicted_s)} predicted"
+    return f"{ms(chosen.predicted_s)} predicted, an answer every {ms(chosen.stage_s)} (best by {choice.objective.name})"
+
+
+def _runtimes(priced: Priced) -> str:
+    names = {priced.candidate.edge_runtime, priced.candidate.cloud_runtime} - {"", "eager"}
+    return (
+        f", {priced.candidate.edge_runtime} here, {priced.candidate.cloud_runtime or 'nothing'} there" if names else ""
+    )
+
+
+def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
+    if not trades:
+        return
+    print()
+    rows = [
+        (
+            trade.candidate.cut,
+            "-" if trade.candidate.is_local else trade.candidate.codec,
+            *map(_score, (each.name for each in by), trade.scores),
+        )
+        for trade in trades
+    ]
+    print_table(("no plan beats", "codec", *(each.name for each in by)), rows, left=(0, 1))
+
+
+def _score(name: str, value: float) -> str:
+    if name in ("latency", "throughput"):
+        return ms(value)
+    return size(value) if name == "upload" else f"{value:.3g}"
 
 
 def _row(priced: Priced) -> tuple[str, ...]:

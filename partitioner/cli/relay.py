@@ -7,7 +7,7 @@ import signal
 import sys
 
 from partitioner.cli import arguments
-from partitioner.cli.cut import add_link_arguments, link_of
+from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json
 
 HELP = "relay TCP connections through a link of a given rate and round trip, until told to stop"

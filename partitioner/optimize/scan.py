@@ -1,7 +1,7 @@
-"""The best candidate of a frozen table: price all, take the first smallest.
+"""The best candidate of a frozen table: score all, take the first smallest.
 
 The table lists the earliest cut first and, within a cut, fewer bytes first, so the first smallest keeps the device idle
-longest. Each loser gets one reason: the term of the breakdown that costs most more than the winner's.
+longest. Each loser gets one reason: of latency, the term of the breakdown that costs most more than the winner's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioner.cost import IDLE, TERMS, Breakdown, Candidate, CandidateTable, Load
+from partitioner.cost import IDLE, TERMS, BoolArray, Breakdown, Candidate, CandidateTable, Load
 from partitioner.link import Link
+from partitioner.optimize.objectives import Latency, Lexicographic, Objective, Throughput
 from partitioner.units import ms, size
 
 CHOSEN = "chosen"
@@ -32,10 +33,15 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
-    """A candidate for one link: what it costs, and why it lost (``CHOSEN`` where it did not)."""
+    """A candidate for one link: what it costs, its score by the objective, and why it lost (``CHOSEN``: it did not).
+
+    ``stage_s`` is the time between two answers of a stream of frames.
+    """
 
     candidate: Candidate
     breakdown: Breakdown
+    stage_s: float
+    score: float
     why: str
 
     @property
@@ -49,11 +55,19 @@ class Priced:
             "cut": self.candidate.cut,
             "cut_id": self.candidate.cut_id,
             "codec": self.candidate.codec,
+            "codecs": dict(self.candidate.codecs),
+            "edge_runtime": self.candidate.edge_runtime,
+            "cloud_runtime": self.candidate.cloud_runtime,
             "predicted_s": self.predicted_s,
+            "stage_s": self.stage_s,
+            "score": self.score,
             "breakdown": self.breakdown.to_json(),
             "up_bytes": self.candidate.up_bytes,
             "down_bytes": self.candidate.down_bytes,
+            "edge_bytes": self.candidate.edge_bytes,
+            "cloud_bytes": self.candidate.cloud_bytes,
             "deviation": self.candidate.measured_deviation,
+            "accuracy": self.candidate.accuracy,
             "calibrated": self.candidate.is_calibrated,
             "why": self.why,
         }
@@ -61,48 +75,71 @@ class Priced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The chosen candidate and all of them, fastest first: ``ranked[0]`` is the chosen one."""
+    """The candidates that are allowed, best first: ``ranked[0]`` is the chosen one.
+
+    Both extremes are there to compare with, allowed or not: ``all_cloud`` is the fastest way to run all of it there.
+    """
 
     link: Link
+    load: Load
+    objective: Objective
     ranked: tuple[Priced, ...]
+    all_local: Priced
+    all_cloud: Priced
 
     @property
     def chosen(self) -> Priced:
-        """The fastest."""
+        """The best."""
         return self.ranked[0]
 
-    @property
-    def all_local(self) -> Priced:
-        """Nothing leaves the device."""
-        return next(priced for priced in self.ranked if priced.candidate.is_local)
 
-    @property
-    def all_cloud(self) -> Priced:
-        """The fastest way to run all of it in the cloud."""
-        return next(priced for priced in self.ranked if priced.candidate.is_all_cloud)
-
-
-def choose(table: CandidateTable, link: Link, load: Load = IDLE) -> Choice:
-    """Rank every candidate by predicted latency and say why each loser lost."""
-    totals_s = table.price(link, load)
-    order = np.argsort(totals_s, kind="stable").tolist()
+def choose(
+    table: CandidateTable,
+    link: Link,
+    load: Load = IDLE,
+    *,
+    objective: Objective | None = None,
+    allowed: BoolArray | None = None,
+) -> Choice:
+    """Rank every candidate that is allowed and say why each loser lost; by latency, where no objective is given."""
+    wanted = objective or Latency()
+    totals_s, stages_s = table.price(link, load), table.slowest_stage(link, load)
+    scores = wanted.scores(table, link, load, among=allowed)
+    order = [row for row in np.argsort(scores, kind="stable").tolist() if allowed is None or allowed[row]]
     breakdowns = table.breakdowns(link, load)
     best = order[0]
+
+    def priced(row: int) -> Priced:
+        why = CHOSEN
+        if row != best and isinstance(wanted, Latency):
+            why = reason((table.candidates[row], breakdowns[row]), chosen=(table.candidates[best], breakdowns[best]))
+        elif row != best:
+            why = _by_score(wanted, float(scores[row]), float(scores[best]))
+        return Priced(
+            candidate=table.candidates[row],
+            breakdown=breakdowns[row],
+            stage_s=float(stages_s[row]),
+            score=float(scores[row]),
+            why=why,
+        )
+
+    fastest = np.argsort(totals_s, kind="stable").tolist()
     return Choice(
         link=link,
-        ranked=tuple(
-            Priced(
-                candidate=table.candidates[index],
-                breakdown=breakdowns[index],
-                why=CHOSEN
-                if index == best
-                else reason(
-                    (table.candidates[index], breakdowns[index]), chosen=(table.candidates[best], breakdowns[best])
-                ),
-            )
-            for index in order
-        ),
+        load=load,
+        objective=wanted,
+        ranked=tuple(priced(row) for row in order),
+        all_local=priced(next(row for row in fastest if table.candidates[row].is_local)),
+        all_cloud=priced(next(row for row in fastest if table.candidates[row].is_all_cloud)),
     )
+
+
+def _by_score(objective: Objective, score: float, best: float) -> str:
+    if isinstance(objective, Lexicographic):
+        return f"rank {score:.0f}"
+    if isinstance(objective, Throughput):
+        return f"an answer every {ms(score)}, not every {ms(best)}"
+    return f"{objective.name} is {score:.3g}, not {best:.3g}"
 
 
 def reason(loser: tuple[Candidate, Breakdown], *, chosen: tuple[Candidate, Breakdown]) -> str:

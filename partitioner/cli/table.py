@@ -1,0 +1,136 @@
+"""``cleft-plan table``: the plan of least latency for every uplink rate, from profiles of both sides.
+
+The rates between which one plan is best are exact, not sampled. Reads saved profiles only: no torch, no grpc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from partitioner.cli import arguments
+from partitioner.cli.output import print_json, print_table
+from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
+from partitioner.cost import Load
+from partitioner.planner import DOWN_PER_UP, Breakpoint, Planner
+from partitioner.units import digits, ms, size
+
+HELP = "show the best plan for every uplink rate, from profiles of both sides"
+EXAMPLES = """\
+examples:
+  cleft-plan table --edge edge.json --cloud cloud.json --down-per-up 2.3 --rtt-ms 40
+  cleft-plan table --edge edge.json --cloud cloud.json --edge-slowdown 8 --busy 0.7 --max-upload 100kB
+"""
+SCHEMA = "cleft.table/1"
+
+_DEFAULT_RTT_MS = 20.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_planning_arguments(parser)
+    group = parser.add_argument_group("links", "all uplink rates; what else a link has is fixed")
+    group.add_argument(
+        "--down-per-up",
+        type=arguments.positive,
+        default=DOWN_PER_UP,
+        metavar="R",
+        help=f"how many times faster the way down is (default: {DOWN_PER_UP:g})",
+    )
+    group.add_argument(
+        "--rtt-ms",
+        type=arguments.not_negative,
+        default=_DEFAULT_RTT_MS,
+        metavar="MS",
+        help=f"round trip, ms (default: {_DEFAULT_RTT_MS:g})",
+    )
+    parser.add_argument("--json", action="store_true", help=f"print JSON of schema {SCHEMA}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and print."""
+    load = worker_load(args)
+    planner = planner_of(args, objective=None, down_per_up=args.down_per_up)
+    rtt_s = args.rtt_ms * 1e-3
+    points = planner.table(down_per_up=args.down_per_up, rtt_s=rtt_s, load=load)
+    if args.json:
+        print_json(answer(planner, points, down_per_up=args.down_per_up, rtt_s=rtt_s, load=load))
+    else:
+        _print(planner, points, down_per_up=args.down_per_up, rtt_s=rtt_s, load=load)
+    return 0
+
+
+def answer(
+    planner: Planner, points: tuple[Breakpoint, ...], *, down_per_up: float, rtt_s: float, load: Load
+) -> dict[str, object]:
+    """The table as ``cleft.table/1``; null stands for an infinite rate or time, and for no plan."""
+    table = planner.everything
+    return {
+        "schema": SCHEMA,
+        "model": {"name": table.model_name, "digest": table.model_digest},
+        "down_per_up": down_per_up,
+        "rtt_s": rtt_s,
+        "load": load.to_json(),
+        "breakpoints": [_record(point) for point in points],
+        "notes": _notes(planner, points),
+    }
+
+
+def _record(point: Breakpoint) -> dict[str, object]:
+    chosen = point.candidate
+    return {
+        "from_up_bytes_per_s": point.from_up_bytes_per_s,
+        "to_up_bytes_per_s": _finite(point.to_up_bytes_per_s),
+        "cut": chosen.cut if chosen else None,
+        "cut_id": chosen.cut_id if chosen else None,
+        "codec": chosen.codec if chosen else None,
+        "codecs": dict(chosen.codecs) if chosen else {},
+        "edge_runtime": chosen.edge_runtime if chosen else None,
+        "cloud_runtime": chosen.cloud_runtime if chosen else None,
+        "up_bytes": chosen.up_bytes if chosen else None,
+        "calibrated": chosen.is_calibrated if chosen else None,
+        "from_s": _finite(point.from_s),
+        "to_s": point.to_s,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _print(planner: Planner, points: tuple[Breakpoint, ...], *, down_per_up: float, rtt_s: float, load: Load) -> None:
+    name = planner.everything.model_name
+    print(f"{name}: best plan by uplink rate; down {down_per_up:g} times as fast, round trip {ms(rtt_s)}")
+    if not load.is_idle:
+        print(f"worker under load: {ms(load.queue_s)} of waiting, tails {load.slowdown:.3g} times as long")
+    print()
+    rows = [_row(point) for point in points]
+    print_table(("uplink Mbit/s", "cut", "codec", "sends", "predicted"), rows, left=(1, 2))
+    for note in _notes(planner, points):
+        print(f"note: {note}")
+
+
+def _row(point: Breakpoint) -> tuple[str, ...]:
+    chosen = point.candidate
+    rates = f"{_rate(point.from_up_bytes_per_s)} - {_rate(point.to_up_bytes_per_s)}"
+    if chosen is None:
+        return rates, "none is in time", "-", "-", "-"
+    mark = "*" if chosen.is_calibrated else ""
+    slow, fast = f"{ms(point.from_s)}" if math.isfinite(point.from_s) else "never", ms(point.to_s)
+    times = fast if slow == fast else f"{slow} - {fast}"
+    if chosen.is_local:
+        return rates, chosen.cut, "-", "-", f"{times}{mark}"
+    return rates, chosen.cut, chosen.codec, size(chosen.up_bytes), f"{times}{mark}"
+
+
+def _rate(bytes_per_s: float) -> str:
+    if bytes_per_s == 0:
+        return "0"
+    return digits(bytes_per_s * 8e-6) if math.isfinite(bytes_per_s) else "any faster"
+
+
+def _notes(planner: Planner, points: tuple[Breakpoint, ...]) -> list[str]:
+    notes = list(planner.everything.notes)
+    if any(point.candidate is not None and point.candidate.is_calibrated for point in points):
+        notes.append("* a compute time of this row is calibrated, not measured: profile with a larger --budget")
+    return notes
