@@ -10,10 +10,12 @@ Transforms, bit for bit, in numpy (``x`` is the tensor):
   ``q = uint8(clip(rint(x / scale) + zero_point, 0, 255))``, and back ``(q - zero_point) * scale``. The grid holds zero
   exactly, the error is at most ``scale / 2`` beside rounding, and a constant channel comes back exactly. Arithmetic is
   float32 (float64 for float64 tensors). The axis is 1 or the last, whichever leaves the smaller mean square error.
+- ``int4`` (all floats): the same with ``(hi - lo) / 14`` and ``clip(..., 0, 15)``; in memory order, the ``q`` of
+  elements 2i and 2i + 1 are the low and the high four bits of byte i. High bits left over at the end are 0.
 
-A tensor that a transform does not apply to (integers, booleans, complex) or cannot represent (``int8`` of NaN, of an
-infinity, or of a range beyond float32) travels exact, with transform ``none``: one codec name serves all tensors of a
-cut, a lossy codec never turns a mask of ``-inf`` into numbers, and the header names what was done.
+A tensor that a transform does not apply to (integers, booleans, complex) or cannot represent (``int8`` and ``int4`` of
+NaN, of an infinity, or of a range beyond float32) travels exact, with transform ``none``: one codec name serves all
+tensors of a cut, a lossy codec never turns a mask of ``-inf`` into numbers, and the header names what was done.
 
 The packing ``+zstd`` is Zstandard level 1, the fastest of its ordinary levels.
 """
@@ -29,10 +31,20 @@ import numpy.typing as npt
 import zstandard
 
 from protos.errors import CorruptPayload, InvalidMessage, TooLarge
+from protos.quantise import (
+    BITS,
+    Quantisation,
+    channels,
+    check,
+    dequantise,
+    from_nibbles,
+    quantise,
+    to_nibbles,
+)
 
 Array = npt.NDArray[np.generic]
 
-CODECS: tuple[str, ...] = ("none", "fp16", "int8", "none+zstd", "fp16+zstd", "int8+zstd")
+CODECS: tuple[str, ...] = ("none", "fp16", "int8", "int4", "none+zstd", "fp16+zstd", "int8+zstd", "int4+zstd")
 """Every codec, the plain ones first."""
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -45,31 +57,15 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 } | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 """Element types that may cross, by name."""
 
-MAX_CHANNELS = 8192
-"""An axis with more indices shares one scale, so that headers stay small beside their payload."""
-
 _LOSSY_DTYPES = {
     "none": frozenset[str](),
     "fp16": frozenset({"float32", "float64"}),
-    "int8": frozenset({"float16", "bfloat16", "float32", "float64"}),
+    **dict.fromkeys(BITS, frozenset({"float16", "bfloat16", "float32", "float64"})),
 }
 _HALF_MAX = 65504.0
-_TINY = float(np.finfo(np.float32).tiny)
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
-_MAX_MULTIPLE = 2.0**22
-_MIN_CHANNEL_ELEMENTS = 16
 _CHANNEL_BYTES = 8
 _SAMPLE_BYTES = 65536
 _LOCAL = threading.local()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantisation:
-    """How ``int8`` is read back; ``axis`` is -1 where one scale serves the whole tensor."""
-
-    axis: int
-    scale: npt.NDArray[np.float32]
-    zero_point: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +112,9 @@ def effective(codec: str, dtype: str) -> str:
 def packed_bytes(codec: str, dtype: str, elements: int) -> int:
     """Size after the transform and before the packing."""
     transform, _ = split(codec)
-    return elements * {"none": DTYPES[dtype].itemsize, "fp16": 2, "int8": 1}[transform]
+    if transform in BITS:
+        return (elements * BITS[transform] + 7) // 8
+    return elements * (2 if transform == "fp16" else DTYPES[dtype].itemsize)
 
 
 def dtype_name(array: Array) -> str:
@@ -144,12 +142,13 @@ def encode(array: Array, codec: str) -> Encoded:
     data: Array = dense
     if transform == "fp16":
         data = _to_half(dense)
-    elif transform == "int8":
-        quantised = _quantise(dense, dim_order or tuple(range(array.ndim)))
+    elif transform in BITS:
+        quantised = quantise(dense, dim_order or tuple(range(array.ndim)), bits=BITS[transform])
         if quantised is None:
             transform = "none"
         else:
-            data, quantisation = quantised
+            grid, quantisation = quantised
+            data = to_nibbles(grid) if transform == "int4" else grid
     payload: bytes | memoryview = data.reshape(-1).view(np.uint8).data
     if packing:
         payload = _compressor().compress(payload)
@@ -193,10 +192,11 @@ def decode(encoded: Encoded) -> Array:
     values: Array
     if transform == "fp16":
         values = np.frombuffer(payload, np.float16).astype(dtype).reshape(stored)
-    elif transform == "int8":
-        quantisation = _check_quantisation(encoded)
-        grid = np.frombuffer(payload, np.uint8).reshape(stored or (1,))
-        values = _dequantise(grid, dtype, order, quantisation).reshape(stored)
+    elif transform in BITS:
+        quantisation = check(encoded.quantisation, encoded.shape, encoded.codec)
+        numbers = np.frombuffer(payload, np.uint8)
+        numbers = from_nibbles(numbers, elements) if transform == "int4" else numbers
+        values = dequantise(numbers.reshape(stored or (1,)), dtype, order, quantisation).reshape(stored)
     else:
         raw = np.frombuffer(payload, np.uint8)
         if encoded.dtype == "bool" and raw.size and int(raw.max()) > 1:
@@ -219,7 +219,7 @@ def estimate_bytes(array: Array, codec: str) -> int:
     used = effective(codec, dtype)
     transform, packing = split(used)
     size_bytes = packed_bytes(used, dtype, array.size)
-    scales = _CHANNEL_BYTES * _channels(array.shape) if transform == "int8" and array.size else 0
+    scales = _CHANNEL_BYTES * channels(array.shape) if transform in BITS and array.size else 0
     if not packing or not array.size:
         return size_bytes + scales
     flat = _dense(array)[0].reshape(-1)
@@ -253,97 +253,6 @@ def _to_half(dense: Array) -> npt.NDArray[np.float16]:
         infinite &= np.isfinite(dense)
         half[infinite] = np.copysign(np.float16(_HALF_MAX), half[infinite])
     return half
-
-
-def _axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Axes that may own the scales: those with enough elements per index to be worth it."""
-    elements = int(np.prod(shape, dtype=object)) if shape else 1
-    candidates = dict.fromkeys((1, len(shape) - 1)) if len(shape) >= 2 else {}
-    return tuple(
-        axis
-        for axis in candidates
-        if 1 < shape[axis] <= MAX_CHANNELS and elements // shape[axis] >= _MIN_CHANNEL_ELEMENTS
-    )
-
-
-def _channels(shape: tuple[int, ...]) -> int:
-    axes = _axes(shape)
-    return shape[axes[0]] if axes else 1
-
-
-def _scales(work: npt.NDArray[np.floating], position: int | None) -> tuple[Array, Array] | None:
-    """Scale (float32) and zero point (float64) per index of an axis; None where a value has none."""
-    others = None if position is None else tuple(axis for axis in range(work.ndim) if axis != position)
-    lo = np.atleast_1d(work.min(axis=others)).astype(np.float64)
-    hi = np.atleast_1d(work.max(axis=others)).astype(np.float64)
-    largest = np.maximum(np.abs(lo), np.abs(hi))
-    if not np.isfinite(largest).all() or float(largest.max()) > _FLOAT32_MAX:
-        return None
-    exact = np.maximum(np.maximum((hi - lo) / 254.0, largest / _MAX_MULTIPLE), _TINY)
-    scale = exact.astype(np.float32)
-    if float(largest.max()) > 0.99 * _FLOAT32_MAX:  # the largest multiple must not round up to infinity
-        scale = np.where(scale > exact, np.nextafter(scale, np.float32(0)), scale)
-    return scale, -np.rint(lo / scale)
-
-
-def _quantise(dense: Array, order: tuple[int, ...]) -> tuple[npt.NDArray[np.uint8], Quantisation] | None:
-    if not dense.size or not dense.ndim:
-        dense, order = dense.reshape(-1), (0,)
-    if not dense.size:
-        one, zero = np.ones(1, np.float32), np.zeros(1, np.int32)
-        return dense.astype(np.uint8), Quantisation(axis=-1, scale=one, zero_point=zero)
-    work = dense.astype(np.float64 if dense.dtype == np.float64 else np.float32, copy=False)
-    best: tuple[float, int, Array, Array] | None = None
-    for axis in _axes(tuple(dense.shape[order.index(axis)] for axis in range(dense.ndim))) or (-1,):
-        found = _scales(work, None if axis < 0 else order.index(axis))
-        if found is None:
-            return None
-        error = float(np.mean(np.square(found[0].astype(np.float64))))
-        if best is None or error < best[0]:
-            best = (error, axis, *found)
-    if best is None:
-        return None
-    _, axis, scale, zero_point = best
-    broadcast = [1] * dense.ndim
-    if axis >= 0:
-        broadcast[order.index(axis)] = scale.size
-    scaled = np.divide(work, scale.astype(work.dtype).reshape(broadcast))
-    np.rint(scaled, out=scaled)
-    scaled += zero_point.astype(work.dtype).reshape(broadcast)
-    np.clip(scaled, 0.0, 255.0, out=scaled)
-    return scaled.astype(np.uint8), Quantisation(
-        axis=axis, scale=scale.astype(np.float32), zero_point=zero_point.astype(np.int32)
-    )
-
-
-def _dequantise(
-    stored: npt.NDArray[np.uint8], dtype: np.dtype[np.generic], order: tuple[int, ...], quantisation: Quantisation
-) -> Array:
-    work = np.dtype(np.float64 if dtype == np.float64 else np.float32)
-    broadcast = [1] * stored.ndim
-    if quantisation.axis >= 0:
-        broadcast[order.index(quantisation.axis)] = quantisation.scale.size
-    values = np.subtract(stored, quantisation.zero_point.astype(work).reshape(broadcast), dtype=work)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        values *= quantisation.scale.astype(work).reshape(broadcast)
-        return values.astype(dtype, copy=False)
-
-
-def _check_quantisation(encoded: Encoded) -> Quantisation:
-    quantisation = encoded.quantisation
-    if quantisation is None:
-        raise InvalidMessage(f"codec {encoded.codec} needs scales, and there are none")
-    axis, count = quantisation.axis, quantisation.scale.size
-    if not -1 <= axis < len(encoded.shape):
-        raise InvalidMessage(f"quantisation names axis {axis} of a tensor of rank {len(encoded.shape)}")
-    expected = 1 if axis < 0 else encoded.shape[axis]
-    if count != expected or quantisation.zero_point.size != expected:
-        raise InvalidMessage(
-            f"quantisation has {count} scales and {quantisation.zero_point.size} zero points, not {expected}"
-        )
-    if not bool((np.isfinite(quantisation.scale) & (quantisation.scale > 0)).all()):
-        raise InvalidMessage("quantisation has a scale that is not positive and finite")
-    return quantisation
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
-from protos import codecs
+from protos import codecs, quantise
 from protos.codecs import Array, Encoded
 from protos.errors import CorruptPayload, InvalidMessage, TooLarge, Unsupported, WireError
 from protos.messages import DType, Quantisation, TensorHeader
@@ -186,8 +186,8 @@ def _from_header(header: TensorHeader, payload: memoryview) -> Encoded:
     )
 
 
-def _from_quantisation(message: Quantisation) -> codecs.Quantisation:
-    return codecs.Quantisation(
+def _from_quantisation(message: Quantisation) -> quantise.Quantisation:
+    return quantise.Quantisation(
         axis=message.axis,
         scale=np.array(message.scale, np.float32),
         zero_point=np.array(message.zero_point, np.int32),
@@ -218,8 +218,8 @@ def _check_header(header: TensorHeader, limits: Limits) -> int:
     transform, packing = codecs.split(header.codec)
     if transform != "none" and not codecs.applies_to(dtype, header.codec):
         raise InvalidMessage(f"tensor {name!r}: codec {header.codec} does not apply to {dtype}")
-    if header.HasField("quantisation") != (transform == "int8"):
-        raise InvalidMessage(f"tensor {name!r}: scales come with int8, and with it alone")
+    if header.HasField("quantisation") != (transform in quantise.BITS):
+        raise InvalidMessage(f"tensor {name!r}: scales come with {' and '.join(quantise.BITS)}, and with these alone")
     stored_bytes = codecs.packed_bytes(header.codec, dtype, elements)
     if not packing and header.size_bytes != stored_bytes:
         raise InvalidMessage(

@@ -10,7 +10,6 @@ import zstandard
 from protos.codecs import (
     CODECS,
     DTYPES,
-    MAX_CHANNELS,
     Encoded,
     Quantisation,
     applies_to,
@@ -20,6 +19,7 @@ from protos.codecs import (
     estimate_bytes,
 )
 from protos.errors import CorruptPayload, InvalidMessage, TooLarge
+from protos.quantise import MAX_CHANNELS
 from protos.tensors import frame_bytes, pack
 
 RNG = np.random.default_rng(7)
@@ -77,40 +77,64 @@ def test_every_codec_gives_back_the_logical_type_and_shape(codec, dtype):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES[3:], ids=str)
 @pytest.mark.parametrize("offset", [0.0, 50.0, -1000.0])
-def test_int8_is_off_by_half_a_step_at_most(dtype, shape, offset):
+@pytest.mark.parametrize("codec", ["int8", "int4"])
+def test_quantising_is_off_by_half_a_step_at_most(dtype, shape, offset, codec):
     array = (RNG.standard_normal(shape) * 3 + offset).astype(DTYPES[dtype])
-    encoded = encode(array, "int8")
+    encoded = encode(array, codec)
     bound = grid_error(array, encoded)
     if dtype in ("float16", "bfloat16"):  # the answer is rounded to the logical type once more
         bound = bound + np.abs(array.astype(np.float64)) * float(ml_dtypes.finfo(DTYPES[dtype]).eps)
     assert (np.abs(decode(encoded).astype(np.float64) - array.astype(np.float64)) <= bound).all()
 
 
-def test_int8_is_the_definition_in_the_docstring():
-    array = (RNG.standard_normal((2, 3, 5, 7)) * [[[[1]], [[10]], [[0.01]]]]).astype(np.float32)
-    encoded = encode(array, "int8")
+@pytest.mark.parametrize(("codec", "steps", "top"), [("int8", 254, 255), ("int4", 14, 15)])
+@pytest.mark.parametrize("width", [7, 8])
+def test_quantising_is_the_definition_in_the_docstring(codec, steps, top, width):
+    array = (RNG.standard_normal((1, 3, 5, width)) * [[[[1]], [[10]], [[0.01]]]]).astype(np.float32)
+    encoded = encode(array, codec)
     assert encoded.quantisation.axis == 1
     for channel in range(3):
         x = array[:, channel]
         lo, hi = np.float64(x.min()), np.float64(x.max())
         tiny = np.finfo(np.float32).tiny
-        scale = np.float32(max((hi - lo) / 254, max(abs(lo), abs(hi)) / 2**22, tiny))
+        scale = np.float32(max((hi - lo) / steps, max(abs(lo), abs(hi)) / 2**22, tiny))
         zero_point = np.float32(-np.rint(lo / scale))
-        q = np.uint8(np.clip(np.rint(x / scale) + zero_point, 0, 255))
+        q = np.uint8(np.clip(np.rint(x / scale) + zero_point, 0, top))
         assert encoded.quantisation.scale[channel] == scale
         assert encoded.quantisation.zero_point[channel] == zero_point
-        stored = np.frombuffer(encoded.payload, np.uint8).reshape(array.shape)
+        stored = numbers(encoded).reshape(array.shape)
         np.testing.assert_array_equal(stored[:, channel], q)
         back = (q.astype(np.float32) - zero_point) * scale
         np.testing.assert_array_equal(decode(encoded)[:, channel], back)
 
 
-def test_int8_keeps_zero_and_constant_channels_exactly():
+def numbers(encoded: Encoded) -> np.ndarray:
+    """One number per element, byte by byte as the docstring says."""
+    if encoded.codec == "int8":
+        return np.frombuffer(encoded.payload, np.uint8)
+    found = [half for byte in bytes(encoded.payload) for half in (byte & 15, byte >> 4)]
+    elements = int(np.prod(encoded.shape))
+    assert found[elements:] in ([], [0])
+    return np.array(found[:elements], np.uint8)
+
+
+def test_bits_after_the_last_number_are_refused():
+    encoded = encode(np.linspace(-1, 1, 15, dtype=np.float32), "int4")
+    payload = bytes(encoded.payload)
+    assert len(payload) == 8
+    fields = {name: getattr(encoded, name) for name in Encoded.__slots__}
+    spoilt = Encoded(**(fields | {"payload": payload[:-1] + bytes([payload[-1] | 0x10])}))
+    with pytest.raises(CorruptPayload, match="after the last"):
+        decode(spoilt)
+
+
+@pytest.mark.parametrize("codec", ["int8", "int4"])
+def test_quantising_keeps_zero_and_constant_channels_exactly(codec):
     array = np.maximum(RNG.standard_normal((1, 4, 8, 8)), 0).astype(np.float32)
     array[:, 1] = 7.1
     array[:, 2] = -3e-20
     array[:, 3] = 0
-    back = decode(encode(array, "int8"))
+    back = decode(encode(array, codec))
     assert (back[array == 0] == 0).all()
     np.testing.assert_array_equal(back[:, 1:], array[:, 1:])
 
@@ -142,22 +166,23 @@ def test_scales_never_outweigh_the_tensor():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_int8_sends_what_it_cannot_represent_exactly_as_it_is(value, dtype):
+def test_quantising_sends_what_it_cannot_represent_exactly_as_it_is(value, dtype):
     array = np.array([[0.5, value], [1.5, -2.0]]).astype(DTYPES[dtype])
-    for codec, done in [("int8", "none"), ("int8+zstd", "none+zstd")]:
+    for codec, done in [("int8", "none"), ("int8+zstd", "none+zstd"), ("int4", "none"), ("int4+zstd", "none+zstd")]:
         encoded = encode(array, codec)
         assert encoded.codec == done
         assert decode(encoded).tobytes() == array.tobytes()
 
 
-def test_int8_of_the_whole_float32_range_stays_finite():
+@pytest.mark.parametrize(("codec", "halves"), [("int8", 127), ("int4", 7)])
+def test_quantising_the_whole_float32_range_stays_finite(codec, halves):
     largest = np.finfo(np.float32).max
     array = np.array([-largest, 0, largest, largest / 3], np.float32)
-    back = decode(encode(array, "int8"))
+    back = decode(encode(array, codec))
     assert np.isfinite(back).all()
-    np.testing.assert_allclose(back, array, atol=largest / 127)
+    np.testing.assert_allclose(back, array, atol=largest / halves)
     beyond = np.array([0.0, 1e300])
-    assert encode(beyond, "int8").codec == "none"
+    assert encode(beyond, codec).codec == "none"
 
 
 def test_fp16_clips_large_numbers_and_keeps_infinities_and_nan():
