@@ -16,6 +16,8 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from partitioner.cutprofile import CodecCost, CutProfile, TensorCodecs
 from partitioner.errors import UsageError
 
@@ -297,12 +299,15 @@ def _is_within(part: _Part, rule: _Rule) -> bool:
 
 def _front(parts: Iterable[_Part]) -> list[_Part]:
     """Those that no other is at least as good as in every amount; of equal ones the first."""
-    front: list[_Part] = []
-    for part in sorted(parts, key=lambda each: each.amounts):
-        mine = part.amounts
-        if not any(all(a <= b for a, b in zip(other.amounts, mine, strict=True)) for other in front):
-            front.append(part)
-    return front
+    ranked = sorted(parts, key=lambda each: each.amounts)
+    amounts = np.array([part.amounts for part in ranked], dtype=np.float64)
+    kept: list[int] = []
+    found = np.empty_like(amounts)
+    for row, mine in enumerate(amounts):
+        if not (found[: len(kept)] <= mine).all(axis=1).any():
+            found[len(kept)] = mine
+            kept.append(row)
+    return [ranked[row] for row in kept]
 
 
 def _fewer(front: list[_Part], most: int) -> list[_Part]:
