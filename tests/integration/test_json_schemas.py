@@ -22,7 +22,7 @@ from partitioner.cli import main as plan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "json_fields.json"
 README = Path(__file__).parents[2] / "README.md"
-FREE = ("binding", "versions", "outputs")
+FREE = ("binding", "versions", "outputs", "codecs", "scores")
 """Objects whose keys are names of the model's or the machine's own."""
 
 
@@ -76,6 +76,7 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     yield from show(plan, "profile", bundle, "--budget", "300ms", "-o", profile, "--json")
     both = ("--edge", profile, "--cloud", profile)
     yield from show(plan, "cut", *both, "--link", "4g", "--max-deviation", "0.1", "--json")
+    yield from show(plan, "table", *both, "--json")
     with a_worker(Path(bundle)) as address:
         yield from show(cloud, "status", address, "--json")
         yield from show(edge, "link", address, "--json")
