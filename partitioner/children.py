@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from partitioner.errors import CleftError
 from partitioner.link import Link
@@ -137,8 +138,10 @@ class Device:
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(is_abrupt=kind is not None)
 
     def trial(self, plans: Plans, *, address: str, slowdown: float, seed: int, time_limit_s: float) -> list[Record]:
         """Every answer of one trial, and last what time did not allow (``left_out``).
@@ -154,14 +157,14 @@ class Device:
         finally:
             late.cancel()
 
-    def close(self) -> None:
-        """End the process: in good order where it waits for a trial, at once where it is in the middle of one."""
+    def close(self, *, is_abrupt: bool = False) -> None:
+        """End the process, in good order unless told otherwise."""
         process = self._process
         with contextlib.suppress(OSError):
             if process.stdin is not None:
                 process.stdin.close()
         try:
-            process.wait(0.0 if sys.exc_info()[0] is not None else _GRACE_S)
+            process.wait(0.0 if is_abrupt else _GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
