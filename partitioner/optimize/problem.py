@@ -91,10 +91,45 @@ class Wiring:
         return self.reader_layer[inner], made[inner]
 
     @cached_property
+    def ancestors(self) -> tuple[int, ...]:
+        """All that each layer depends on, as the bits of one number."""
+        found = [0] * self.layers
+        for layer, maker in sorted(zip(*(ends.tolist() for ends in self.edges), strict=True)):
+            found[layer] |= found[maker] | 1 << maker
+        return tuple(found)
+
+    @cached_property
+    def waists(self) -> tuple[int, ...]:
+        """Layers that depend on all before them and that all after them depend on."""
+        found: list[int] = []
+        shared = (1 << self.layers) - 1
+        for layer in range(self.layers - 1, -1, -1):
+            if shared >> layer & 1 and self.ancestors[layer] == (1 << layer) - 1:
+                found.append(layer)
+            shared &= self.ancestors[layer]
+        return tuple(reversed(found))
+
+    @cached_property
+    def last_readers(self) -> tuple[IntArray, IntArray]:
+        """(flow, layer) for the readers of each flow that no other reader of it depends on.
+
+        They decide what crosses: where any reader is in the cloud, so is all that depends on it.
+        """
+        last: list[tuple[int, int]] = []
+        covered = [0] * self.flows
+        for flow, layer in sorted(
+            zip(self.reader_flow.tolist(), self.reader_layer.tolist(), strict=True), reverse=True
+        ):
+            if not covered[flow] >> layer & 1:
+                last.append((flow, layer))
+            covered[flow] |= self.ancestors[layer]
+        pairs = np.array(last, dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    @property
     def is_chain(self) -> bool:
         """Whether every closed set is a prefix: each layer depends on the one before it."""
-        readers, made = self.edges
-        return len(set(readers[readers == made + 1].tolist())) == max(self.layers - 1, 0)
+        return len(self.waists) == self.layers
 
     def mask(self, edge: Collection[int]) -> BoolArray:
         """A set of layers as a mask (n,)."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from partitioner.errors import PlanError
 from partitioner.layergraph import INPUT
 from partitioner.optimize import chain, exhaustive, maxflow, mincut
+from partitioner.optimize.blocks import Block, blocks
 from partitioner.optimize.problem import SplitProblem, Wiring
 from tests.split_problems import chain_wiring, price_by_hand, random_problem, random_wiring
 
@@ -120,7 +121,7 @@ def test_no_layer_comes_back_from_the_cloud_for_free() -> None:
     """The published graph of DADS, which lacks the arcs back, says 4."""
     for solve in (mincut.solve, chain.solve, exhaustive.solve):
         assert solve(dads()).price_s == 11.0
-    network = mincut.network(dads())
+    network = mincut.network(dads(), Block(begin=0, end=2, bound_s=0.0))
     back = (network.tails < 2) & (network.heads < network.tails)
     assert network.tails[back].tolist() == [1]
     published = maxflow.Network(
