@@ -6,10 +6,15 @@
     preprocess.json       how an image becomes the model's input, or ``null``
     labels.json           names of the classes, or ``null``
     examples.safetensors  integer and boolean inputs that the model was captured with, to measure it with
+    model.onnx            optional: the graph for ONNX Runtime; its weights are references into weights.safetensors
+    check.safetensors     optional: an input and what the eager runtime makes of it, to check other runtimes against
 
 The digest is the SHA-256 over the SHA-256s of graph, weights and preprocess: two sides with the same digest compute the
 same thing. Every file is checked against the manifest before it is read, so a truncated or altered bundle is refused in
-one line. A bundle is written into a temporary directory and renamed, so a half-written one is never seen.
+one line. The optional files are outside the digest and checked when a runtime asks for them: a bundle without them, or
+with damaged ones, still runs in the eager runtime.
+
+A bundle is written into a temporary directory and renamed, so a half-written one is never seen.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -43,6 +48,10 @@ WEIGHTS = "weights.safetensors"
 PREPROCESS = "preprocess.json"
 LABELS = "labels.json"
 EXAMPLES = "examples.safetensors"
+ONNX_MODEL = "model.onnx"
+CHECK = "check.safetensors"
+_RUNTIME_FILES = {"ort": ONNX_MODEL}
+_OPTIONAL = (*_RUNTIME_FILES.values(), CHECK)
 _DIGESTED = (GRAPH, WEIGHTS, PREPROCESS)
 _FILES = (*_DIGESTED, LABELS, EXAMPLES)
 _MAX_RECORD_CHARS = 16 * 2**20
@@ -63,13 +72,18 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What ``bundle.json`` says."""
+    """What ``bundle.json`` says.
+
+    ``optional`` are the files that runtimes besides the eager one need; ``without`` says why such a runtime has none.
+    """
 
     digest: str
     name: str
     weights: WeightsOrigin
     notes: tuple[str, ...]
     files: tuple[FileRecord, ...]
+    optional: tuple[FileRecord, ...] = ()
+    without: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +158,44 @@ class Bundle:
         except (SafetensorError, OSError, KeyError) as error:
             raise BundleError(f"{self.path / EXAMPLES} cannot be read: {error}") from error
 
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Names of the runtimes that this bundle has what they need."""
+        names = {each.name for each in self.manifest.optional}
+        return ("eager", *(runtime for runtime, file in _RUNTIME_FILES.items() if {file, CHECK} <= names))
+
+    def runtime_file(self, runtime: str) -> Path:
+        """Where a runtime's own file is.
+
+        Raises:
+            BundleError: the bundle was packed without, or the file is damaged.
+        """
+        if runtime not in self.runtimes:
+            why = self.manifest.without.get(runtime, "it was packed without; pack the model again")
+            raise BundleError(f"{self.name} has no file for the runtime {runtime}: {why}")
+        return self._optional(_RUNTIME_FILES[runtime])
+
+    @property
+    def check(self) -> Path:
+        """Where the record is that runtimes are checked against.
+
+        Raises:
+            BundleError: there is none, or it is damaged.
+        """
+        return self._optional(CHECK)
+
+    def file_digest(self, name: str) -> str:
+        """SHA-256 of a file as the manifest says it; empty where there is none."""
+        files = (*self.manifest.files, *self.manifest.optional)
+        return next((each.sha256 for each in files if each.name == name), "")
+
+    def _optional(self, name: str) -> Path:
+        record = next((each for each in self.manifest.optional if each.name == name), None)
+        if record is None:
+            raise BundleError(f"{self.name} was packed without {name}: pack the model again")
+        _check_file(self.path / name, record)
+        return self.path / name
+
     def _json(self, name: str) -> object:
         try:
             return cast(object, json.loads((self.path / name).read_bytes()))
@@ -197,7 +249,7 @@ def write(
             "name": name,
             "weights": origin,
             "notes": list(notes),
-            "files": [{"name": each.name, "nbytes": each.nbytes, "sha256": each.sha256} for each in files],
+            "files": [_plain(each) for each in files],
         }
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         staging.chmod(0o755)
@@ -212,6 +264,26 @@ def write(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Bundle.open(target)
+
+
+def add_optional(bundle: Bundle, files: Mapping[str, bytes], *, without: Mapping[str, str] | None = None) -> Bundle:
+    """Add files for runtimes to a bundle, and the reasons why others have none; returns it opened again.
+
+    Raises:
+        BundleError: the bundle cannot be written to.
+    """
+    manifest = json.loads((bundle.path / MANIFEST).read_bytes())
+    try:
+        for name, content in files.items():
+            _replace(bundle.path / name, content)
+        kept = {each.name: each for each in bundle.manifest.optional}
+        kept.update({name: _record(bundle.path / name) for name in files})
+        manifest["optional"] = [_plain(each) for each in kept.values()]
+        manifest["without"] = {**bundle.manifest.without, **(without or {})}
+        _replace(bundle.path / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    except OSError as error:
+        raise BundleError(f"cannot write to {bundle.path}: {error.strerror}") from error
+    return Bundle.open(bundle.path)
 
 
 def cache_dir() -> Path:
@@ -259,12 +331,20 @@ def _manifest(fields: Fields) -> Manifest:
         weights=cast(WeightsOrigin, fields.text("weights", among=("trained", "random", "given"))),
         notes=fields.texts("notes"),
         files=files,
+        optional=fields.records("optional", _optional_record) if fields.raw("optional") is not None else (),
+        without=fields.texts_by_name("without") if fields.raw("without") is not None else {},
     )
 
 
 def _file_record(fields: Fields) -> FileRecord:
     return FileRecord(
         name=fields.text("name", among=_FILES), nbytes=fields.whole("nbytes"), sha256=fields.text("sha256")
+    )
+
+
+def _optional_record(fields: Fields) -> FileRecord:
+    return FileRecord(
+        name=fields.text("name", among=_OPTIONAL), nbytes=fields.whole("nbytes"), sha256=fields.text("sha256")
     )
 
 
@@ -287,6 +367,18 @@ def _check_file(path: Path, record: FileRecord) -> None:
 
 def _record(path: Path) -> FileRecord:
     return FileRecord(name=path.name, nbytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _plain(record: FileRecord) -> dict[str, object]:
+    return {"name": record.name, "nbytes": record.nbytes, "sha256": record.sha256}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or what was there before."""
+    staging = path.with_name(f".{path.name}.new")
+    staging.write_bytes(content)
+    staging.chmod(0o644)
+    staging.replace(path)
 
 
 def _sha256(path: Path) -> str:

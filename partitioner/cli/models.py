@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from partitioner.dims import evaluate, symbols_of
 from partitioner.errors import UsageError
+from partitioner.runtimes import EAGER, RUNTIMES
 
 if TYPE_CHECKING:
     from partitioner.bundle import Bundle
@@ -46,6 +47,13 @@ def add_packing_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--preprocess", type=Path, metavar="FILE", help="preprocess record (JSON) of an image model")
     group.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one a line")
+    group.add_argument(
+        "--runtimes",
+        type=_runtimes,
+        default=RUNTIMES,
+        metavar="A,B",
+        help=f"runtimes that the bundle gets files for (default: {','.join(RUNTIMES)}; {EAGER} needs none)",
+    )
     group.add_argument("--trust", action="store_true", help="load a .pt2 file, which can run code from it")
 
 
@@ -60,6 +68,7 @@ def request_of(args: argparse.Namespace, spec: str | None = None) -> ModelReques
         is_trusted=args.trust,
         preprocess=args.preprocess,
         labels=args.labels,
+        runtimes=args.runtimes,
     )
 
 
@@ -70,6 +79,21 @@ def open_model(args: argparse.Namespace) -> Bundle:
     bundle = resolve_request(request_of(args))
     print_notes(bundle)
     return bundle
+
+
+def without_lines(bundle: Bundle) -> tuple[str, ...]:
+    """One line for each runtime that the bundle has no file for, with the reason."""
+    return tuple(
+        f"note: {bundle.name}: no file for the runtime {name}: {why}" for name, why in bundle.manifest.without.items()
+    )
+
+
+def _runtimes(text: str) -> tuple[str, ...]:
+    """Names of runtimes, with commas between."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or set(names) - set(RUNTIMES):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of {', '.join(RUNTIMES)}")
+    return names
 
 
 def print_notes(bundle: Bundle) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from partitioner.cli.models import add_model_arguments, print_notes, request_of
+from partitioner.cli.models import add_model_arguments, print_notes, request_of, without_lines
 from partitioner.cli.output import print_json
 from partitioner.errors import UsageError
 from partitioner.units import size
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.model} is a bundle already: copy its directory")
     bundle = pack(request_of(args), args.output, overwrite=args.force)
     graph = bundle.graph
-    nbytes = sum(each.nbytes for each in bundle.manifest.files)
+    nbytes = sum(each.nbytes for each in (*bundle.manifest.files, *bundle.manifest.optional))
     inputs = [{"name": each.name, "dtype": each.value.dtype, "shape": list(each.value.shape)} for each in graph.inputs]
     outputs = [each.path for each in graph.outputs]
     if args.json:
@@ -53,12 +54,17 @@ def run(args: argparse.Namespace) -> int:
                 "layers": len(graph.layers),
                 "nodes": len(graph.nodes),
                 "bytes": nbytes,
+                "runtimes": list(bundle.runtimes),
+                "without": dict(bundle.manifest.without),
             }
         )
         return 0
     print_notes(bundle)
+    for line in without_lines(bundle):
+        print(line, file=sys.stderr)
     print(f"packed {bundle.name} into {bundle.path}: {len(graph.layers)} layers, {size(nbytes)}")
     print(f"digest {bundle.digest}")
+    print(f"runs in {', '.join(bundle.runtimes)}")
     for each in graph.inputs:
         print(f"input  {each.name}: {each.value.dtype} {'x'.join(map(str, each.value.shape)) or 'scalar'}")
     print(f"output {', '.join(outputs)}")

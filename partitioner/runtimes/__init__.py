@@ -19,6 +19,11 @@ from partitioner.plan import Segment
 
 Array = npt.NDArray[np.generic]
 
+EAGER = "eager"
+ORT = "ort"
+RUNTIMES = (EAGER, ORT)
+"""Names of the runtimes, the one that every bundle has first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo:
@@ -58,6 +63,9 @@ class RunnableSegment(Protocol):
             InputError: a tensor is missing, or its shape or dtype does not fit.
             SegmentError: the run failed or was stopped.
         """
+
+    def settle(self) -> None:
+        """Take the form in which it runs fastest now, where the runtime would get there only by and by."""
 
     @property
     def layers(self) -> tuple[int, ...]:

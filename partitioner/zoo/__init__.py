@@ -25,6 +25,7 @@ from pathlib import Path
 
 from partitioner.bundle import MANIFEST, Bundle, cache_dir
 from partitioner.errors import BundleError, ModelError, UsageError
+from partitioner.runtimes import ORT, RUNTIMES
 
 DIGITS = "digits"
 _TORCHVISION = "torchvision:"
@@ -39,7 +40,7 @@ class ModelRequest:
     """A spec and what goes with it.
 
     ``shapes`` are example inputs such as ``1x3x224x224`` or ``2x16:int64``, in the order of ``forward``'s arguments;
-    ``dynamic`` names sizes that vary (``ids=b,t:1..512``).
+    ``dynamic`` names sizes that vary (``ids=b,t:1..512``), ``runtimes`` those that the bundle is to have files for.
     """
 
     spec: str
@@ -48,6 +49,7 @@ class ModelRequest:
     is_trusted: bool = False
     preprocess: Path | None = None
     labels: Path | None = None
+    runtimes: tuple[str, ...] = RUNTIMES
 
 
 def resolve(
@@ -120,7 +122,7 @@ def _cached_path(request: ModelRequest) -> Path:
     from importlib.metadata import PackageNotFoundError, version
 
     versions: dict[str, str] = {}
-    for package in ("torch", "torchvision"):
+    for package in ("torch", "torchvision", *(("onnxscript",) if ORT in request.runtimes else ())):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -15,6 +15,7 @@ from partitioner import bundle as bundles
 from partitioner import graphjson, preprocess
 from partitioner.bundle import Bundle, WeightsOrigin, cache_dir
 from partitioner.errors import BundleError, InputError, ModelError, UsageError
+from partitioner.runtimes import EAGER
 from partitioner.trace import Capture, Example, capture, load_exported, save
 from partitioner.trace.dynamic import DynamicSizes, parse
 from partitioner.zoo import DIGITS, ModelRequest, kind_of, read_record, slug
@@ -38,7 +39,7 @@ class Source:
 def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bundle:
     """Capture what the request names and write its bundle at ``target``; ``overwrite`` replaces one that is there."""
     captured, source = _capture(request)
-    return bundles.write(
+    bundle = bundles.write(
         target,
         graph_text=graphjson.dumps(captured.graph, producer=captured.producer),
         weights=captured.weights,
@@ -51,6 +52,11 @@ def pack(request: ModelRequest, target: Path, *, overwrite: bool = False) -> Bun
         examples=captured.examples,
         overwrite=overwrite,
     )
+    if not set(request.runtimes) - {EAGER}:
+        return bundle
+    from partitioner.zoo.runtime_files import add_runtime_files
+
+    return add_runtime_files(bundle)
 
 
 def pack_into_cache(request: ModelRequest, target: Path | None) -> Bundle:

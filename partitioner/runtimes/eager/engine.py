@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from partitioner.bundle import Bundle
-from partitioner.dims import evaluate, solve, symbols_of
-from partitioner.errors import InputError, SegmentError, UsageError
+from partitioner.errors import SegmentError, UsageError
 from partitioner.graph import Value
 from partitioner.plan import Segment
-from partitioner.runtimes import Array, RuntimeInfo
+from partitioner.runtimes import EAGER, Array, RuntimeInfo
+from partitioner.runtimes.binding import Binder
 from partitioner.runtimes.eager.program import Program, size_of
 from partitioner.runtimes.eager.weights import WeightTable
 from partitioner.subgraph import extract, weight_bytes
@@ -62,7 +62,7 @@ class EagerEngine:
     def info(self) -> RuntimeInfo:
         """Which runtime this is."""
         return RuntimeInfo(
-            name="eager",
+            name=EAGER,
             device=str(self.device),
             threads=self._threads,
             versions={"torch": str(torch.__version__), "numpy": np.__version__},
@@ -109,8 +109,7 @@ class EagerSegment:
         graph = engine.bundle.graph
         self._engine = engine
         self._subgraph = extract(graph, segment)
-        self._symbols = {symbol.name: symbol for symbol in graph.symbols}
-        self._known = self._subgraph.known
+        self._binder = Binder(graph, self._subgraph)
         self.weight_names = self._subgraph.weights
         names = (
             *(value.name for value in self._subgraph.inputs),
@@ -126,11 +125,6 @@ class EagerSegment:
             layer_of=graph.layer_of,
         )
         self._weights = tuple(weights.get(self._subgraph.weights).values())
-        self._numbers = {
-            value.name: graph.node[value.name].expression or 0
-            for value in self._subgraph.inputs
-            if value.name not in graph.values
-        }
         self._outputs = tuple(graph.value_of(name) for name in self._subgraph.outputs)
         self._layer_starts = _layer_starts(self._program.layer_at)
         self.weight_bytes = weight_bytes(graph, self._subgraph.weights)
@@ -144,6 +138,9 @@ class EagerSegment:
     def outputs(self) -> tuple[Value, ...]:
         """What comes out; a number comes out as a tensor of no axes."""
         return self._outputs
+
+    def settle(self) -> None:
+        """Nothing to do: every run is like the first."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -183,7 +180,7 @@ class EagerSegment:
         return total, [*ends, total] if self._layer_starts else []
 
     def _run(self, tensors: Mapping[str, Array], before: Callable[[int], None] | None) -> dict[str, Array]:
-        binding = self._bind(tensors)
+        binding = self._binder.bind(tensors)
         sizes = [size_of(node, binding) for node in self._subgraph.sizes]
         try:
             with torch.inference_mode():
@@ -194,36 +191,8 @@ class EagerSegment:
         except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
             raise SegmentError(f"the model failed: {_first_line(error)}") from error
 
-    def _bind(self, tensors: Mapping[str, Array]) -> dict[str, int]:
-        """Check names, dtypes and shapes, and solve the symbols."""
-        names = [value.name for value in self.inputs]
-        if set(tensors) != set(names):
-            raise InputError(f"expected tensors {', '.join(names) or '(none)'}; got {', '.join(tensors) or '(none)'}")
-        for value in self.inputs:
-            array = tensors[value.name]
-            if array.dtype.name != value.dtype or array.ndim != len(value.shape):
-                raise InputError(f"{value.name}: expected {_describe(value)}, got {array.dtype.name} {array.shape}")
-        shapes = [(value.shape, tensors[value.name].shape) for value in self.inputs]
-        numbers = [((expression,), (int(tensors[name]),)) for name, expression in self._numbers.items()]
-        binding = solve([*shapes, *numbers])
-        for value in self.inputs:
-            actual = tensors[value.name].shape
-            for dim, size in zip(value.shape, actual, strict=True):
-                if symbols_of(dim) <= self._known:
-                    if not _is_bound(dim, binding) or evaluate(dim, binding) != size:
-                        raise InputError(f"{value.name}: expected {_describe(value)}, got {shape_text(actual)}")
-        for (expression,), (number,) in numbers:
-            if symbols_of(expression) <= self._known and evaluate(expression, binding) != number:
-                raise InputError(f"size {expression} is given as {number}, which contradicts the tensors' shapes")
-        for name, size in binding.items():
-            symbol = self._symbols[name]
-            if not symbol.from_data and (size < symbol.low or (symbol.high is not None and size > symbol.high)):
-                high = "" if symbol.high is None else symbol.high
-                raise InputError(f"size {name} is {size}, outside {symbol.low}..{high}, which the model was packed for")
-        return binding
-
     def _given(self, name: str, array: Array) -> torch.Tensor | int:
-        return int(array) if name in self._numbers else self._to_torch(array)
+        return int(array) if name in self._binder.numbers else self._to_torch(array)
 
     def _to_torch(self, array: Array) -> torch.Tensor:
         """A tensor over the array's memory, or over a copy of it where kernels would round differently on it."""
@@ -280,19 +249,6 @@ def _device(name: str) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     return device
-
-
-def _is_bound(dim: int | str, binding: Mapping[str, int]) -> bool:
-    return symbols_of(dim) <= binding.keys()
-
-
-def _describe(value: Value) -> str:
-    return f"{value.dtype} {shape_text(value.shape)}"
-
-
-def shape_text(shape: Sequence[int | str]) -> str:
-    """``1x3x224x224``; ``scalar`` for a shape of no axes."""
-    return "x".join(str(dim) for dim in shape) or "scalar"
 
 
 def _first_line(error: Exception) -> str:

@@ -50,6 +50,7 @@ def test_the_answer_for_machines_keeps_its_fields(capsys: pytest.CaptureFixture[
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == [
         "schema", "path", "name", "digest", "weights", "notes", "inputs", "outputs", "layers", "nodes", "bytes",
+        "runtimes", "without",
     ]  # fmt: skip
     assert answer["schema"] == "cleft.pack/1"
     assert answer["inputs"] == [{"name": "ids", "dtype": "int64", "shape": ["n", "t"]}]

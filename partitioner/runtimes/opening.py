@@ -1,0 +1,184 @@
+"""Which runtime opens a bundle: the one asked for, or the fastest of those that are admitted.
+
+The eager runtime needs torch; another is admitted where it is installed, the bundle has its file, and it passes the
+bundle's check (``check``). Which of two admitted ones is faster is found by a short race of the whole model
+(``race``), in a child process so that a runtime that loses is never loaded here. Verdicts and races are remembered in
+the cache by everything they depend on; a cache that cannot be written costs time, never an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import platform
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, cast
+
+from partitioner.bundle import CHECK, ONNX_MODEL, Bundle, cache_dir
+from partitioner.errors import CleftError, ModelError
+from partitioner.runtimes import EAGER, ORT, RUNTIMES, Engine
+
+_LOG = logging.getLogger(__name__)
+
+AUTO = "auto"
+CHOICES = (AUTO, *RUNTIMES)
+RuntimeName = Literal["auto", "eager", "ort"]
+_PACKAGES = {EAGER: "torch", ORT: "onnxruntime"}
+_MISSING = {
+    EAGER: "torch is not installed: pip install 'cleft[torch]'",
+    ORT: "ONNX Runtime is not installed: pip install 'cleft[ort]'",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The runtime that opens a bundle, and why each of the others does not."""
+
+    runtime: str
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_engine(
+    bundle: Bundle,
+    *,
+    runtime: str = AUTO,
+    device: str = "auto",
+    threads: int = 1,
+    allow_ops: Collection[str] = (),
+) -> Engine:
+    """Open a bundle for running.
+
+    Args:
+        runtime: ``eager``, ``ort``, or ``auto`` for the fastest admitted one.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads of one operator.
+        allow_ops: operator namespaces beyond ``aten``, for the eager runtime.
+
+    Raises:
+        UsageError: there is no such device, or as many threads make no sense.
+        ModelError: the runtime is not installed or not admitted; the reason is one line.
+    """
+    chosen = choose(bundle, runtime=runtime, device=device, threads=threads, allow_ops=allow_ops).runtime
+    return load(bundle, chosen, device=device, threads=threads, allow_ops=allow_ops)
+
+
+def choose(
+    bundle: Bundle,
+    *,
+    runtime: str = AUTO,
+    device: str = "auto",
+    threads: int = 1,
+    allow_ops: Collection[str] = (),
+) -> Choice:
+    """Which runtime opens the bundle, without opening it for good.
+
+    Raises:
+        ModelError: the runtime asked for is not admitted, or none is.
+    """
+    if runtime != AUTO:
+        if (why := refusal(bundle, runtime, device=device, threads=threads)) is not None:
+            raise ModelError(f"{bundle.name} cannot be opened with --runtime {runtime}: {why}")
+        return Choice(runtime=runtime)
+    refused = {each: refusal(bundle, each, device=device, threads=threads) for each in RUNTIMES}
+    others = {each: why for each, why in refused.items() if why is not None}
+    admitted = [each for each in RUNTIMES if each not in others]
+    if not admitted:
+        raise ModelError(f"no runtime can open {bundle.name}: {'; '.join(others.values())}")
+    if len(admitted) == 1:
+        return Choice(runtime=admitted[0], others=others)
+    times_s = _race(bundle, admitted, device=device, threads=threads, allow_ops=tuple(allow_ops))
+    if not times_s:
+        return Choice(runtime=EAGER, others={ORT: "the race against the eager runtime failed"})
+    fastest = min(times_s, key=lambda each: times_s[each])
+    slower = {name: f"slower: {s * 1e3:.3g} against {times_s[fastest] * 1e3:.3g} ms" for name, s in times_s.items()}
+    return Choice(runtime=fastest, others={name: why for name, why in slower.items() if name != fastest})
+
+
+def refusal(bundle: Bundle, runtime: str, *, device: str = "auto", threads: int = 1) -> str | None:
+    """Why a runtime may not open this bundle here, in one line; None where it is admitted."""
+    if importlib.util.find_spec(_PACKAGES[runtime]) is None:
+        return _MISSING[runtime]
+    if runtime == EAGER:
+        return None
+    try:
+        bundle.runtime_file(runtime)
+        place = _place(bundle, "verdict", runtime, device=device, threads=threads)
+        known = _recall(place)
+        if isinstance(known, dict) and "fault" in known:
+            return cast("str | None", known["fault"])
+        from partitioner.runtimes import check
+        from partitioner.runtimes.ort import open_engine as open_ort
+
+        fault = check.fault(bundle, open_ort(bundle, device=device, threads=threads, settled_runs=None))
+    except CleftError as error:
+        return str(error)
+    _keep(place, {"fault": fault})
+    return fault
+
+
+def load(bundle: Bundle, runtime: str, *, device: str, threads: int, allow_ops: Collection[str]) -> Engine:
+    """Open a bundle with a runtime, whether it is admitted or not."""
+    if runtime == ORT:
+        from partitioner.runtimes.ort import open_engine as open_ort
+
+        return open_ort(bundle, device=device, threads=threads)
+    from partitioner.runtimes.eager import open_engine as open_eager
+
+    return open_eager(bundle, device=device, threads=threads, allow_ops=allow_ops)
+
+
+def _race(
+    bundle: Bundle, runtimes: list[str], *, device: str, threads: int, allow_ops: tuple[str, ...]
+) -> dict[str, float]:
+    """Seconds of the whole model by runtime; nothing where the race failed."""
+    from partitioner.runtimes.race import run_in_child
+
+    place = _place(bundle, "race", *runtimes, device=device, threads=threads)
+    known = _recall(place)
+    if isinstance(known, dict) and set(known) == set(runtimes):
+        return {name: float(cast(float, seconds)) for name, seconds in known.items()}
+    times_s = run_in_child(bundle.path, runtimes, device=device, threads=threads, allow_ops=allow_ops)
+    if times_s:
+        _keep(place, times_s)
+    return times_s
+
+
+def _place(bundle: Bundle, what: str, *runtimes: str, device: str, threads: int) -> Path:
+    """Where something is remembered about a bundle on this machine, by all that it depends on."""
+    facts = [
+        bundle.digest,
+        [bundle.file_digest(name) for name in (ONNX_MODEL, CHECK)],
+        [(name, _version(_PACKAGES[name])) for name in runtimes],
+        [device, threads, platform.machine(), platform.node(), os.cpu_count()],
+    ]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return cache_dir() / "runtimes" / f"{what}-{key}.json"
+
+
+def _version(package: str) -> str:
+    with contextlib.suppress(PackageNotFoundError):
+        return version(package)
+    return ""
+
+
+def _recall(path: Path) -> object:
+    with contextlib.suppress(OSError, ValueError):
+        return cast(object, json.loads(path.read_bytes()))
+    return None
+
+
+def _keep(path: Path, value: object) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_name(f".{path.name}.{os.getpid()}")
+        staging.write_text(json.dumps(value))
+        staging.replace(path)
+    except OSError as error:
+        _LOG.info("%s was not kept: %s", path, error)
