@@ -7,8 +7,10 @@ the link is measured each time. An emulated slowdown multiplies the device's pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from edge.client import Client
 from edge.frames import WorkerStatus
@@ -20,8 +22,10 @@ from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
 from partitioner.measure import cache
-from partitioner.optimize.scan import Priced, choose
+from partitioner.optimize.constraints import ANYTHING, Constraints
+from partitioner.optimize.scan import Priced
 from partitioner.plan import SOURCE, Plan
+from partitioner.planner import Planner
 from partitioner.profile import CodecCost, Profile, SourceKind, SourceProfile, Timing
 from partitioner.rescale import costs_of, rescaled
 from partitioner.runtimes import Engine
@@ -50,6 +54,7 @@ class Wish:
     codec: str | None = None
     codecs: tuple[str, ...] | None = None
     bound: Bound = EXACTLY
+    constraints: Constraints = ANYTHING
 
     def __post_init__(self) -> None:
         known = (AUTO, *CODECS, *_SOURCES)
@@ -90,6 +95,32 @@ class Evidence:
     link: Link
     load: Load = IDLE
 
+    def planner(
+        self,
+        *,
+        codecs: tuple[str, ...] | None = None,
+        bound: Bound = EXACTLY,
+        constraints: Constraints = ANYTHING,
+        source_bytes: int | None = None,
+        closed_sets: Collection[frozenset[int]] = (),
+    ) -> Planner:
+        """Every admitted candidate of the two profiles, along the ratio of rates and under the load found.
+
+        Raises:
+            UsageError: an accuracy is bounded, and the device's profile was measured without labels.
+            Infeasible: no candidate keeps the constraints.
+        """
+        return Planner.from_profiles(
+            self.edge,
+            self.cloud,
+            codecs=codecs if codecs is not None or bound.is_given else LOSSLESS,
+            constraints=constraints.within(bound.max_deviation, bound.least_accuracy(self.edge.accuracy)),
+            source_bytes=source_bytes,
+            down_per_up=self.link.down_bytes_per_s / self.link.up_bytes_per_s,
+            load=self.load,
+            closed_sets=closed_sets,
+        )
+
     def table(
         self,
         *,
@@ -102,14 +133,7 @@ class Evidence:
         Raises:
             UsageError: an accuracy is bounded, and the device's profile was measured without labels.
         """
-        return CandidateTable.from_profiles(
-            self.edge,
-            self.cloud,
-            codecs=codecs if codecs is not None or bound.is_given else LOSSLESS,
-            max_deviation=bound.max_deviation,
-            min_accuracy=bound.least_accuracy(self.edge.accuracy),
-            source_bytes=source_bytes,
-        )
+        return self.planner(codecs=codecs, bound=bound, source_bytes=source_bytes).everything
 
     @property
     def warning(self) -> str:
@@ -196,10 +220,11 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     has_source = sample.source is not None
     if wish.is_measured and len(cuts.candidates) > 1:
         found = evidence()
-        priced = _cheapest(wish, sample, found, cut_id=None if wish.cut == AUTO else cuts.find(wish.cut).id)
-        cut, codec = cuts.find(priced.candidate.cut_id), priced.candidate.codec
+        priced = _cheapest(wish, sample, found, wanted=None if wish.cut == AUTO else cuts.find(wish.cut))
+        cut, codec = cuts.find(priced.candidate.cut), priced.candidate.codec
         return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=found.link)
     cut = cuts.find(LOCAL if wish.cut == AUTO else wish.cut)
+    _check_kept(cuts, cut, wish.constraints)
     if cut.is_local:
         return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
@@ -216,19 +241,38 @@ def live_load(status: WorkerStatus) -> Load:
         return IDLE
 
 
-def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, cut_id: str | None) -> Priced:
+def _check_kept(cuts: Cuts, cut: Cut, constraints: Constraints) -> None:
+    """Check that a cut which the user names keeps on the device what he wants kept."""
+    layers = tuple(layer.id for layer in cuts.graph.layers)
+    kept = frozenset(range(min(constraints.min_depth, len(layers)))).union(*constraints.kept(layers).values())
+    if leaving := sorted(kept - cut.edge_layers):
+        raise PlanError(
+            f"cut {cut.name} sends layer {layers[leaving[0]]} to the worker, which is to stay on the device"
+        )
+
+
+def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | None) -> Priced:
     has_source = sample.source is not None
     fixed = wish.codec if wish.codec != AUTO else None
-    codecs = wish.codecs if fixed is None else (fixed,)
-    source_bytes = sample.nbytes_original if has_source else None
-    table = evidence.table(codecs=codecs, bound=wish.bound, source_bytes=source_bytes)
-    for priced in choose(table, evidence.link, evidence.load).ranked:
-        candidate = priced.candidate
-        is_possible = has_source or candidate.codec not in _SOURCES
-        is_wanted = fixed is None or candidate.is_local or candidate.codec == fixed
-        if is_possible and is_wanted and cut_id in (None, candidate.cut_id):
-            return priced
-    raise PlanError("no candidate has this cut and codec; cleft-plan cut lists them")
+    planner = evidence.planner(
+        codecs=wish.codecs if fixed is None else (fixed,),
+        bound=wish.bound,
+        constraints=wish.constraints,
+        source_bytes=sample.nbytes_original if has_source else None,
+        closed_sets=() if wanted is None else (wanted.edge_layers,),
+    )
+    table = planner.everything
+    rows = [
+        row
+        for row, candidate in enumerate(table.candidates)
+        if (has_source or candidate.codec not in _SOURCES)
+        and (fixed is None or candidate.is_local or candidate.codec == fixed)
+        and (wanted is None or candidate.cut_id == wanted.id)
+    ]
+    if not rows:
+        raise PlanError("no candidate has this cut and codec; cleft-plan cut lists them")
+    possible = Planner(table.take(np.array(rows)), constraints=planner.constraints)
+    return possible.at(evidence.link, evidence.load).priced
 
 
 def _plan(cuts: Cuts, cut: Cut, codec: str) -> Plan:

@@ -36,6 +36,7 @@ from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
+from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.plan import SOURCE, Segment
 from partitioner.profile import CodecCost
 from partitioner.runtimes import Array, Engine
@@ -64,6 +65,7 @@ class Session:
         max_deviation: bound on what a codec was measured to do to the answer, in max|a-b| / max|a|.
         min_accuracy: bound on the share of labelled samples that a codec was measured to leave right.
         max_accuracy_drop: bound on how much less than the exact model's that share may be.
+        constraints: what the plan must keep on memory, bytes and layers that stay on the device.
         samples: inputs to judge codecs on, with or without labels; default: a random one.
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
@@ -86,6 +88,7 @@ class Session:
         max_deviation: float | None = None,
         min_accuracy: float | None = None,
         max_accuracy_drop: float | None = None,
+        constraints: Constraints = ANYTHING,
         samples: SampleSet = NO_SAMPLES,
         device: str = "auto",
         threads: int = 1,
@@ -102,7 +105,7 @@ class Session:
     ) -> None:
         chosen = None if codecs is None else tuple(codecs)
         bound = Bound(max_deviation=max_deviation, min_accuracy=min_accuracy, max_accuracy_drop=max_accuracy_drop)
-        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, bound=bound)
+        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, bound=bound, constraints=constraints)
         self._samples = samples
         self._model = model
         self._cloud = cloud
@@ -172,6 +175,11 @@ class Session:
         if self._connection is None:
             raise UsageError("nothing runs in the cloud with --cut local")
         return self._connection.client
+
+    @property
+    def constraints(self) -> Constraints:
+        """What the plan must keep."""
+        return self._wish.constraints
 
     def evidence(self) -> Evidence:
         """Both profiles and the link; measured once."""

@@ -34,6 +34,7 @@ def with_branches(
     source_bytes: int | None,
     down_per_up: float,
     slowdown: float,
+    closed_sets: Collection[frozenset[int]] = (),
 ) -> CandidateTable:
     """Every admitted candidate of the profiles, cuts through branches among them.
 
@@ -45,6 +46,7 @@ def with_branches(
         source_bytes: size of the original input in place of the profile's.
         down_per_up: how many times faster the way down is.
         slowdown: of the worker under its load.
+        closed_sets: further cuts, by the layers that they keep on the device.
 
     Raises:
         ProfileError: the profiles do not belong together.
@@ -52,7 +54,7 @@ def with_branches(
     """
     check_sides(edge, cloud)
     graph = graph_of(edge[0])
-    found: dict[str, frozenset[int]] = {}
+    found = {graph.id_of(each): each for each in closed_sets if _is_branch(graph, each)}
     if graph.flows and not graph.is_chain:
         pinned = _pinned(kept, graph.layers)
         for near in edge:

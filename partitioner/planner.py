@@ -21,10 +21,11 @@ from partitioner.cost import IDLE, LOSSLESS, BoolArray, Breakdown, Candidate, Ca
 from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel
-from partitioner.optimize.constraints import Constraints, Infeasible, feasible
+from partitioner.optimize.constraints import ANYTHING, Constraints, Infeasible, feasible
 from partitioner.optimize.hull import lower_envelope
 from partitioner.optimize.objectives import Latency, Objective
 from partitioner.optimize.pareto import front
+from partitioner.optimize.scan import CHOSEN, Priced
 from partitioner.profile import Profile
 
 DOWN_PER_UP = 2.0
@@ -46,6 +47,18 @@ class Decision:
     def candidate(self) -> Candidate:
         """The chosen candidate."""
         return self.table.candidates[self.row]
+
+    @property
+    def priced(self) -> Priced:
+        """The chosen candidate with all that it costs."""
+        one = self.table.take(np.array([self.row]))
+        return Priced(
+            candidate=self.candidate,
+            breakdown=self.breakdown,
+            stage_s=float(one.slowest_stage(self.link, self.load)[0]),
+            score=self.score,
+            why=CHOSEN,
+        )
 
     @property
     def breakdown(self) -> Breakdown:
@@ -98,7 +111,7 @@ class Planner:
         wider: Callable[[], CandidateTable] | None = None,
     ) -> None:
         self.everything = table
-        self.constraints = constraints or Constraints()
+        self.constraints = constraints or ANYTHING
         self.objective = objective or Latency()
         self._wider = wider
         kept = feasible(self.constraints.limits(table), len(table))
@@ -119,6 +132,7 @@ class Planner:
         source_bytes: int | None = None,
         down_per_up: float = DOWN_PER_UP,
         load: Load = IDLE,
+        closed_sets: Collection[frozenset[int]] = (),
     ) -> Planner:
         """Plan from measured profiles.
 
@@ -132,13 +146,14 @@ class Planner:
             source_bytes: size of the original input in place of the profile's.
             down_per_up: along which ratio of rates cuts through branches are looked for.
             load: under which load they are.
+            closed_sets: further cuts to price, by the layers that they keep on the device.
 
         Raises:
             ProfileError: the profiles do not belong together.
             UsageError: a codec was measured at no cut, or a pin names no layer.
             Infeasible: no candidate keeps the limits.
         """
-        asked = constraints or Constraints()
+        asked = constraints or ANYTHING
         near = (edge,) if isinstance(edge, Profile) else tuple(edge)
         far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
 
@@ -151,6 +166,7 @@ class Planner:
                 kept=kept,
                 down_per_up=down_per_up,
                 slowdown=load.slowdown,
+                closed_sets=closed_sets,
             )
 
         def unbounded() -> CandidateTable:
@@ -169,7 +185,7 @@ class Planner:
         load: Load = IDLE,
     ) -> Planner:
         """Plan for layer times that add up, without profiles; arguments are those of ``from_profiles``."""
-        asked = constraints or Constraints()
+        asked = constraints or ANYTHING
         table = additive_table(model, kept=asked, down_per_up=down_per_up, slowdown=load.slowdown)
         return Planner(table, constraints=asked, objective=objective)
 

@@ -56,6 +56,7 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts, *, costs: Mapping[str, CutC
         profile,
         binding=dict(new.binding),
         layers=layers,
+        flows=new.layer_graph.flows if profile.flows else (),
         cuts=tuple(_cut(each, cuts[each.id], costs[each.id], new) for each in profile.cuts),
         whole=_stretched(profile.whole, _ratio(*flops)),
         source=_source(profile.source, new),

@@ -49,14 +49,19 @@ def run(args: argparse.Namespace) -> int:
     sample = _sample(args.input, bundle) if args.input is not None else None
     with progress_bars() as on_progress, session_of(args, bundle, on_progress) as session:
         evidence = session.evidence() if sample is None else session.evidence_for(sample)
+        asked = session.constraints
     if sample is not None and sample.source is not None and args.input_bytes is None:
         args.input_bytes = sample.nbytes_original
-    table = evidence.table(
+    planner = evidence.planner(
         codecs=codecs_of(args),
         bound=bound_of(args),
+        constraints=asked,
         source_bytes=args.input_bytes,
     )
-    found = [gains(table, link, evidence.load) for link in (evidence.link, *PRESETS.values())]
+    table, load = planner.everything, evidence.load
+    found = [
+        gains(table, link, load, allowed=planner.allowed(link, load)) for link in (evidence.link, *PRESETS.values())
+    ]
     notes = list(table.notes)
     if sample is None and bundle.preprocess is not None:
         notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")

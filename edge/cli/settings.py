@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import at_least_one, duration_s, positive_int, target
 from partitioner.cli.codecs import add_codec_arguments, codecs_of
+from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import progress
 from partitioner.cli.samples import add_sample_arguments, samples_of
 
@@ -28,6 +29,7 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         help="the worker (default: one is started here as a child process, and stopped at the end)",
     )
     add_codec_arguments(parser)
+    add_constraint_arguments(parser, has_deadline=False)
     add_sample_arguments(parser, has_input=False)
     parser.add_argument(
         "--slowdown", type=at_least_one, default=1.0, metavar="N", help="emulate a device N times slower"
@@ -56,6 +58,7 @@ def session_of(
 ) -> Session:
     """A session as the command line asks for it; not opened yet."""
     from edge.session import Session
+    from partitioner.segments import Cuts
 
     return Session(
         bundle,
@@ -66,6 +69,9 @@ def session_of(
         max_deviation=args.max_deviation,
         min_accuracy=args.min_accuracy,
         max_accuracy_drop=args.max_accuracy_drop,
+        constraints=constraints_of(
+            args, lambda name: Cuts(bundle.graph, bundle.digest).find(name).depth, has_deadline=False
+        ),
         samples=samples_of(args, bundle, has_input=False),
         device=args.device,
         threads=args.threads,

@@ -7,9 +7,9 @@ import difflib
 
 from partitioner.cli import arguments
 from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
+from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cost import Load, load_of
 from partitioner.errors import UsageError
-from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import Objective
 from partitioner.planner import DOWN_PER_UP, Planner
 from partitioner.profile import Profile
@@ -46,7 +46,7 @@ def add_planning_arguments(parser: argparse.ArgumentParser) -> None:
         help="the device is N times slower than profiled",
     )
     _add_load_arguments(parser)
-    _add_constraint_arguments(parser)
+    add_constraint_arguments(parser)
     add_codec_arguments(parser)
 
 
@@ -61,26 +61,6 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="X",
         help="share of time, 0 to 1, that it is busy with jobs as long as this model's tail",
-    )
-
-
-def _add_constraint_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("constraints", "memory is weights and the peak of what is computed")
-    group.add_argument("--max-edge-memory", type=arguments.size_bytes, metavar="N", help="on the device, such as 64MB")
-    group.add_argument("--max-cloud-memory", type=arguments.size_bytes, metavar="N", help="on the worker")
-    group.add_argument("--deadline", type=arguments.duration_s, metavar="TIME", help="latency at most, such as 50ms")
-    group.add_argument("--max-upload", type=arguments.size_bytes, metavar="N", help="bytes that leave the device")
-    group.add_argument(
-        "--pin",
-        action="append",
-        default=[],
-        metavar="LAYER",
-        help="keep a layer, or all layers of a module, on the device; may be given again",
-    )
-    group.add_argument(
-        "--min-depth",
-        metavar="N|CUT",
-        help="keep at least the first N layers, or those of a cut such as after:layer1, on the device",
     )
 
 
@@ -101,24 +81,6 @@ def worker_load(args: argparse.Namespace) -> Load:
     return Load(queue_s=args.queue_ms * 1e-3, slowdown=load_of(busy_ratio=args.busy).slowdown)
 
 
-def constraints_of(args: argparse.Namespace, edge: Profile) -> Constraints:
-    """The constraints that the arguments describe.
-
-    Raises:
-        UsageError: a depth names no cut, or accuracy is bounded without labelled samples.
-    """
-    return Constraints(
-        max_edge_bytes=args.max_edge_memory,
-        max_cloud_bytes=args.max_cloud_memory,
-        deadline_s=args.deadline,
-        max_up_bytes=args.max_upload,
-        max_deviation=args.max_deviation,
-        min_accuracy=bound_of(args).least_accuracy(edge.accuracy),
-        pinned=tuple(args.pin),
-        min_depth=_depth(args.min_depth, edge),
-    )
-
-
 def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_per_up: float = DOWN_PER_UP) -> Planner:
     """The planner that the arguments describe.
 
@@ -126,11 +88,13 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
         CleftError: a profile cannot be read, profiles do not belong together, or no plan keeps what is asked.
     """
     edge, cloud = profiles_of(args)
+    bound = bound_of(args)
+    asked = constraints_of(args, lambda name: _depth(name, edge[0]))
     return Planner.from_profiles(
         edge,
         cloud,
         codecs=codecs_of(args),
-        constraints=constraints_of(args, edge[0]),
+        constraints=asked.within(bound.max_deviation, bound.least_accuracy(edge[0].accuracy)),
         objective=objective,
         source_bytes=args.input_bytes,
         down_per_up=down_per_up,
@@ -138,14 +102,10 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
     )
 
 
-def _depth(text: str | None, profile: Profile) -> int:
-    if text is None:
-        return 0
-    if text.isascii() and text.isdigit() and len(text) <= 9:
-        return int(text)
+def _depth(name: str, profile: Profile) -> int:
     for cut in profile.cuts:
-        if text in (cut.id, cut.name, *cut.aliases):
+        if name in (cut.id, cut.name, *cut.aliases):
             return cut.depth
-    near = difflib.get_close_matches(text, [cut.name for cut in profile.cuts], n=2)
+    near = difflib.get_close_matches(name, [cut.name for cut in profile.cuts], n=2)
     hint = f": did you mean {' or '.join(near)}?" if near else ""
-    raise UsageError(f"--min-depth: {text!r} is no number of layers and no cut of these profiles{hint}")
+    raise UsageError(f"--min-depth: {name!r} is no number of layers and no cut of these profiles{hint}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Constraints:
         ]
         if faults:
             raise UsageError(f"these constraints make no sense: {'; '.join(faults)}")
+
+    def within(self, max_deviation: float | None, min_accuracy: float | None) -> Constraints:
+        """The same with these bounds on the answer."""
+        return replace(self, max_deviation=max_deviation, min_accuracy=min_accuracy)
 
     @property
     def bounds_the_answer(self) -> bool:
@@ -113,6 +117,10 @@ class Constraints:
         if not kept.any():
             raise Infeasible.of(limits, table)
         return kept
+
+
+ANYTHING = Constraints()
+"""Nothing is asked."""
 
 
 @dataclass(frozen=True, slots=True)

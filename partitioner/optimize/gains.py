@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partitioner.cost import IDLE, SOURCE, CandidateTable, Load
+from partitioner.cost import IDLE, SOURCE, BoolArray, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.optimize.scan import Priced, choose
 
@@ -92,9 +92,9 @@ class Gains:
         return f"all-cloud with the input tensors ({candidate.codec})"
 
 
-def gains(table: CandidateTable, link: Link, load: Load = IDLE) -> Gains:
-    """Compare the best candidate with running everything on one side."""
-    choice = choose(table, link, load)
+def gains(table: CandidateTable, link: Link, load: Load = IDLE, *, allowed: BoolArray | None = None) -> Gains:
+    """Compare the best candidate that is allowed with running everything on one side."""
+    choice = choose(table, link, load, allowed=allowed)
     return Gains(link=link, chosen=choice.chosen, all_local=choice.all_local, all_cloud=choice.all_cloud)
 
 
