@@ -74,7 +74,7 @@ def network(problem: SplitProblem, block: Block, *, most_s: float = np.inf) -> N
     sink = source + 1
     vertex = np.cumsum(is_shared) - 1 + count
     origin = np.where(wiring.producer < begin, source, wiring.producer - begin)
-    readers, makers = wiring.edges
+    readers, makers = wiring.needs
     is_within = (makers >= begin) & (readers < end)
     arcs = (
         (np.full(count, source), layers, far_s),

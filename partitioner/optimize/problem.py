@@ -99,6 +99,18 @@ class Wiring:
         return tuple(found)
 
     @cached_property
+    def needs(self) -> tuple[IntArray, IntArray]:
+        """The ``edges`` that do not follow from others."""
+        found: list[tuple[int, int]] = []
+        known = [0] * self.layers
+        for layer, maker in sorted(set(zip(*(ends.tolist() for ends in self.edges), strict=True)), reverse=True):
+            if not known[layer] >> maker & 1:
+                known[layer] |= self.ancestors[maker]
+                found.append((layer, maker))
+        pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    @cached_property
     def waists(self) -> tuple[int, ...]:
         """Layers that depend on all before them and that all after them depend on."""
         found: list[int] = []
