@@ -181,6 +181,7 @@ def decode(source: Pixels, mode: Literal["L", "RGB"], *, max_pixels: int = MAX_P
     """
     if source.dtype != np.uint8:
         raise InputError(f"pixels must be uint8, these are {source.dtype}")
+    check_pillow()
     if source.ndim != 1:
         return _from_pixels(source, mode, max_pixels)
     from PIL import ImageOps
@@ -198,12 +199,25 @@ def decode(source: Pixels, mode: Literal["L", "RGB"], *, max_pixels: int = MAX_P
         raise InputError(f"the picture is truncated or damaged: {_one_line(error)}") from error
 
 
+def check_pillow() -> None:
+    """Check that pictures can be read here.
+
+    Raises:
+        InputError: Pillow is missing.
+    """
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise InputError("pictures need Pillow: pip install 'cleft[image]'") from error
+
+
 def check_header(source: Pixels, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) of an encoded picture, without decoding it.
 
     Raises:
         InputError: it is no picture of a known format, or it has more than ``max_pixels``.
     """
+    check_pillow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _open(source, max_pixels) as picture:
@@ -211,10 +225,8 @@ def check_header(source: Pixels, *, max_pixels: int = MAX_PIXELS) -> tuple[int, 
 
 
 def _open(source: Pixels, max_pixels: int) -> Image.Image:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise InputError("pictures need Pillow: pip install 'cleft[image]'") from error
+    from PIL import Image
+
     try:
         picture = Image.open(io.BytesIO(source.tobytes()), formats=FORMATS)
     except Image.DecompressionBombError as error:

@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", type=positive_int, default=1, metavar="N", help="answer every input N times")
     parser.add_argument("--cut", default="auto", help="auto, local, cloud, or a cut's name or id (default: auto)")
     parser.add_argument(
-        "--codec", metavar="NAME", help="codec of what crosses, or auto (default: exact where the cut is named)"
+        "--codec",
+        metavar="NAME",
+        help="codec of what crosses (int8+zstd), of each tensor (a=int8,b=none) or of the input (source:fit-webp); "
+        "auto chooses (default: exact where the cut is named)",
     )
     add_session_arguments(parser)
     parser.add_argument("--check", action="store_true", help="also run the whole model here and report the difference")

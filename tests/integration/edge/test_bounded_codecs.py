@@ -15,7 +15,7 @@ from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
-from partitioner.codecmix import Bound, is_exact
+from partitioner.codecmix import Bound, is_exact, parse
 from partitioner.errors import PlanError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
@@ -227,6 +227,35 @@ def test_each_tensor_may_have_a_codec_of_its_own(branching: Bundle, worker: Embe
         pytest.raises(PlanError, match="does not cross"),
     ):
         session(given)
+
+
+def test_a_mix_is_chosen_within_the_bound_and_keeps_it_through_the_wire(
+    branching: Bundle, worker: EmbeddedWorker
+) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {
+        each.name: rng.standard_normal([int(dim) for dim in each.value.shape]).astype(np.float32)
+        for each in branching.graph.inputs
+    }
+    profile = measured(
+        branching,
+        SampleSet(samples=(Sample(name="one", tensors=tensors, nbytes_original=1),)),
+        budget_s=2.0,
+    )
+    cut = next(each for each in profile.cuts if len(each.tensor_codecs) > 1)
+    coarse = [cost.deviation for each in cut.tensor_codecs for cost in each.codecs if cost.codec == "int4"]
+    bound = Bound(max_deviation=(min(coarse) + cut.codec("int4").deviation) / 2)
+    wish = Wish(cut=cut.id, codec="auto", bound=bound)
+    evidence = Evidence(edge=profile, cloud=profile, link=THIN)
+    cuts = Cuts(branching.graph, branching.digest)
+    selected = select(cuts, wish, to_sample(tensors, branching), evidence=lambda: evidence)
+    assert "=" in selected.codec
+    assert selected.plan.stages[0].codecs == parse(selected.codec)
+    assert selected.predicted is not None
+    with edge.Session(branching, cloud=worker.target, cut=cut.id, codec=selected.codec) as session:
+        answer = session(tensors)
+        assert max_rel_diff(answer.outputs, session.whole(tensors)) <= bound.max_deviation
+        assert answer.up_bytes == pytest.approx(selected.predicted.candidate.up_bytes, abs=8 * len(cut.crossing))
 
 
 def test_where_several_tensors_cross_each_is_judged_by_itself(branching: Bundle) -> None:

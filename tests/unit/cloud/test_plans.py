@@ -5,9 +5,10 @@ from loopback import DIGEST, plan_for, plan_message
 
 from cloud.config import Config, address, is_loopback
 from cloud.plans import read_plan
-from partitioner.plan import Plan, Segment, Stage
+from partitioner.plan import SOURCE, Plan, Segment, Stage
 from protos import messages as pb
 from protos.errors import InvalidMessage, TooLarge, Unsupported, WireError
+from protos.pictures import PICTURES
 
 CONFIG = Config(max_names=8, max_stages=4)
 
@@ -28,6 +29,24 @@ def test_a_preprocessing_stage_crosses():
     segment = Segment(model_digest=DIGEST, inputs=(), outputs=("y",), preprocess=True)
     plan = Plan(model_digest=DIGEST, stages=(Stage(place="cloud", segment=segment),))
     assert read_plan(proposal(plan), CONFIG).stages[0].segment.preprocess
+
+
+def all_cloud(codec: str, *, name: str = SOURCE) -> Plan:
+    stages = (
+        Stage(
+            place="edge", segment=Segment(model_digest=DIGEST, inputs=(name,), outputs=(name,)), codecs={name: codec}
+        ),
+        Stage(place="cloud", segment=Segment(model_digest=DIGEST, inputs=(), outputs=("y",), preprocess=True)),
+    )
+    return Plan(model_digest=DIGEST, stages=stages)
+
+
+@pytest.mark.parametrize("codec", PICTURES)
+def test_a_picture_may_be_reencoded_and_a_tensor_may_not(codec):
+    plan = all_cloud(codec)
+    assert read_plan(proposal(plan), CONFIG).stages[0].codecs == {SOURCE: codec}
+    with pytest.raises(Unsupported, match="no codec"):
+        read_plan(proposal(all_cloud(codec, name="x")), CONFIG)
 
 
 def broken(**changes: object) -> pb.Propose:

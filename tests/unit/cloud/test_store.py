@@ -48,6 +48,7 @@ def test_a_source_needs_a_preprocess_record():
     record = {"kind": "image"}
     model = open_model(FakeBundle(preprocess=record), lambda bundle: FakeEngine())
     assert prepare(model, source).preprocess is record
+    assert prepare(model, source, is_fitted=True).preprocess == {**record, "resize": None, "crop": None}
 
 
 def test_warming_up_runs_the_segment_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -77,6 +78,17 @@ def test_what_is_no_picture_or_cannot_be_written_is_refused():
         pictures.encode(RECORDS["imagenet"], np.zeros((1, 20_000, 3), np.uint8), "webp")
     with pytest.raises(InputError, match="re-encoded"):
         pictures.encode(RECORDS["imagenet"], scene(), "gif")
+
+
+def test_without_pillow_there_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    for source in SOURCES.values():
+        with pytest.raises(InputError, match=r"cleft\[image\]"):
+            preprocess.apply(RECORDS["imagenet"], source)
+    pictures.available.cache_clear()
+    assert pictures.available() == ()
+    pictures.available.cache_clear()
 
 
 def test_a_picture_is_bounded_before_it_is_decoded():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from partitioner import preprocess
+from partitioner.cli import main
 from partitioner.errors import InputError
 from partitioner.graph import Value
 from partitioner.samples import NO_SAMPLES, SampleSet, read_samples
@@ -87,6 +88,22 @@ def test_an_empty_folder_and_a_binary_file_of_labels_are_refused(folder: Path, t
         read(folder, labels=folder / "c.JPG")
     with pytest.raises(InputError, match=r"gone\.csv"):
         read(folder, labels=tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--sample-labels", "labels.csv"], "give --samples"),
+        (["--input", "a.png", "--samples", "b.png"], "--input is a single sample"),
+        (["--samples", "nowhere"], "nowhere: No such file"),
+        (["--samples", "gone.png"], "gone.png: No such file"),
+    ],
+)
+def test_samples_that_make_no_sense_are_one_line(capsys: pytest.CaptureFixture[str], flags: list[str], says: str):
+    assert main(["profile", "digits", *flags]) != 0
+    line = capsys.readouterr().err
+    assert says in line
+    assert line.count("\n") == 1
 
 
 def test_the_digest_goes_by_contents_and_labels(folder: Path):
