@@ -5,7 +5,8 @@ quadratic in the number of cuts, hence a budget:
 
 1. A *timeline* (one run of the whole model, the clock read between layers) gives every cut a first estimate at once.
 2. Cuts are ranked by promise: fewer crossing bytes than any shallower cut first, then an even sample of the rest.
-3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts.
+3. They are prepared one by one, each with a warm-up run and its codecs, while a quarter of the time lasts. What crosses
+   at the others is packed all the same (``crossings``).
 4. Lossy codecs are judged by what they do to the answers (``judge``), and the original input is re-encoded
    (``sources``): a quarter of what is left, half of it where there are samples. A single sample is judged at every
    cut that was prepared; of several, a cut that was not reached with all of them has no deviation.
@@ -19,6 +20,7 @@ reported by Eshratifar et al., "JointDNN", 2019, and Zhang et al., "nn-Meter", M
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -26,10 +28,11 @@ from datetime import datetime, timezone
 
 from partitioner.bundle import Bundle
 from partitioner.dims import Binding
-from partitioner.errors import PlanError
+from partitioner.errors import PlanError, SegmentError
 from partitioner.measure.assemble import CutRuns, Measured, cut_profiles, layer_profiles
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
 from partitioner.measure.cold import Pause
+from partitioner.measure.crossings import crossings
 from partitioner.measure.device import device_info, peak_rss_bytes, runtime_record
 from partitioner.measure.judge import Judge
 from partitioner.measure.sources import SourceJudge, original
@@ -51,6 +54,8 @@ _MIN_WHOLE_RUNS = 3
 _WHOLE_SHARE = 0.15
 _WARM_UP_SHARE = 0.25
 """Of the time that is left for cuts: preparing one and a first run take at least as long as each of three more runs."""
+_PACK_SHARE = 0.1
+"""Of the budget: packing what crosses at the cuts that are not run by themselves."""
 _JUDGE_SHARE = 0.5
 """Of the time that is left then, where there are several samples to judge codecs on."""
 _SOURCE_SHARE = 0.4
@@ -138,6 +143,7 @@ class _Measurement:
         whole_s, ends = yield from self._whole()
         yield from self._price()
         chosen = yield from self._prepare_cuts()
+        yield from self._pack_others(chosen)
         yield from self._judge_codecs(chosen)
         yield from self._rounds(chosen)
         return self._profile(timing(whole_s), ends, prepare)
@@ -179,6 +185,17 @@ class _Measurement:
             chosen.append(cut)
             yield self._progress()
         return chosen
+
+    def _pack_others(self, chosen: list[Cut]) -> Generator[float, None, None]:
+        """Pack what crosses at the other cuts once with every codec, for a share of the time."""
+        others = [cut for cut in promising(self._cuts.candidates, self._binding) if cut not in chosen]
+        ends_s = self._elapsed() + _PACK_SHARE * self._budget_s
+        with contextlib.suppress(SegmentError):  # a runtime that gives out ends alone: neighbours stand in
+            for cut, crossing, reply in crossings(self._engine, self._cuts, others, self._subject.tensors, self._costs):
+                if self._elapsed() > ends_s:
+                    return
+                self._codecs[cut.id] = self._meter.measure(crossing, reply, runs=1)
+                yield self._progress()
 
     def _judge_codecs(self, chosen: list[Cut]) -> Generator[float, None, None]:
         """Run lossy codecs at the cuts chosen, the most promising first, for a share of the time that is left."""

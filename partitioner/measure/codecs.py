@@ -91,35 +91,35 @@ class CodecMeter:
         self._codecs = tuple(codecs)
         self._cold_encode_s, self._cold_decode_s = _cold_s()
 
-    def measure(self, crossing: Mapping[str, Array], reply: Mapping[str, Array]) -> CutCodecs:
-        """Every codec on what crosses, and ``none`` on what comes back."""
+    def measure(self, crossing: Mapping[str, Array], reply: Mapping[str, Array], *, runs: int = _RUNS) -> CutCodecs:
+        """Every codec on what crosses, and ``none`` on what comes back; a codec is timed ``runs`` times."""
         return CutCodecs(
             raw_bytes=sum(array.nbytes for array in crossing.values()),
-            codecs=self._every(crossing) if crossing else (),
-            tensors=self._each(crossing) if 1 < len(crossing) <= MAX_TENSORS else (),
+            codecs=self._every(crossing, runs) if crossing else (),
+            tensors=self._each(crossing, runs) if 1 < len(crossing) <= MAX_TENSORS else (),
             reply_bytes=sum(array.nbytes for array in reply.values()),
-            reply=self.one(reply, "none"),
+            reply=self.one(reply, "none", runs=runs),
         )
 
-    def _each(self, crossing: Mapping[str, Array]) -> tuple[tuple[str, tuple[CodecMeasure, ...]], ...]:
+    def _each(self, crossing: Mapping[str, Array], runs: int) -> tuple[tuple[str, tuple[CodecMeasure, ...]], ...]:
         """Every codec on every tensor; of tensors packed together only the first runs cold."""
-        found = [(name, self._every({name: array})) for name, array in crossing.items()]
+        found = [(name, self._every({name: array}, runs)) for name, array in crossing.items()]
         warm = [
             (name, tuple(replace(each, cold_encode_s=0.0, cold_decode_s=0.0) for each in costs))
             for name, costs in found[1:]
         ]
         return (*found[:1], *warm)
 
-    def _every(self, arrays: Mapping[str, Array]) -> tuple[CodecMeasure, ...]:
-        return tuple(self.one(arrays, codec) for codec in self._codecs)
+    def _every(self, arrays: Mapping[str, Array], runs: int) -> tuple[CodecMeasure, ...]:
+        return tuple(self.one(arrays, codec, runs=runs) for codec in self._codecs)
 
-    def one(self, arrays: Mapping[str, Array], codec: str) -> CodecMeasure:
-        """One codec on these tensors."""
+    def one(self, arrays: Mapping[str, Array], codec: str, *, runs: int = _RUNS) -> CodecMeasure:
+        """One codec on these tensors: medians of ``runs`` runs after a first."""
         chosen = dict.fromkeys(arrays, codec)
         encode_s: list[float] = []
         decode_s: list[float] = []
         payload_bytes, header_bytes = 0, 0
-        for _ in range(_RUNS + 1):
+        for _ in range(runs + 1):
             begun = time.perf_counter()
             headers, buffers, payload_bytes = pack(arrays, chosen, limits=_LIMITS)
             encode_s.append(time.perf_counter() - begun)

@@ -102,6 +102,24 @@ def test_a_small_budget_is_kept_and_the_rest_is_marked_calibrated(tmp_path):
     assert hows[0] == hows[-1] == "measured", "all-cloud and all-local are always measured"
 
 
+def test_what_crosses_is_packed_also_where_no_time_is_left_to_run_the_cut(tmp_path):
+    bundle = pack(tmp_path, chain(24, width=16), torch.zeros(1, 3, 32, 32))
+    engine, cuts = open_engine(bundle, device="cpu", threads=1), Cuts(bundle.graph, bundle.digest)
+    tensors = {bundle.graph.inputs[0].name: np.random.default_rng(3).standard_normal((1, 3, 32, 32), np.float32)}
+    sample = Sample(name="noise", tensors=tensors, nbytes_original=12288)
+    profile, _ = measure(bundle, budget_s=1.0, samples=SampleSet(samples=(sample,)))
+    assert "calibrated" in {cut.prefix.how for cut in profile.cuts}
+    for cut, found in zip(cuts.candidates, profile.cuts, strict=True):
+        if cut.is_local:
+            continue
+        made = engine.segment(cuts.segments(cut)[0])(tensors) if cut.depth else tensors
+        crossing = {value.name: made[value.name] for value in cut.crossing}
+        headers, _, payload_bytes = pack_tensors(crossing, dict.fromkeys(crossing, "none+zstd"))
+        cost = found.codec("none+zstd")
+        assert cost is not None
+        assert cost.up_bytes == frame_bytes(headers, payload_bytes)
+
+
 def test_progress_never_runs_back_and_stays_below_one(small):
     _, shares = measure(small, budget_s=0.5)
     assert shares == sorted(shares)
