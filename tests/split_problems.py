@@ -32,6 +32,43 @@ def chain_wiring(layers: int) -> Wiring:
     return Wiring.of(layers, [INPUT, *range(layers)], [*({index} for index in range(layers)), set()])
 
 
+def inception_wiring(layers: int) -> Wiring:
+    """Blocks of four branches of one to four layers, each joined by a layer that all of the next block reads."""
+    consumers: list[set[int]] = [{0}, set()]
+    while len(consumers) + 11 <= layers + 1:
+        join = len(consumers) - 2
+        for length in (1, 2, 3, 4):
+            before = join
+            for _ in range(length):
+                consumers[before + 1].add(len(consumers) - 1)
+                before = len(consumers) - 1
+                consumers.append(set())
+            consumers[before + 1].add(join + 11)
+        consumers.append(set())
+    count = len(consumers) - 1
+    return Wiring.of(count, [INPUT, *range(count)], consumers)
+
+
+def towers_wiring(layers: int) -> Wiring:
+    """Two chains with an input each, joined by the last layer."""
+    height = max((layers - 1) // 2, 1)
+    last = 2 * height
+    readers = [{index + 2} if index + 2 < last else {last} for index in range(last)]
+    return Wiring.of(last + 1, [INPUT, INPUT, *range(last + 1)], [{0}, {1}, *readers, set()])
+
+
+def skipping_wiring(generator: np.random.Generator, layers: int, *, reach: int = 8) -> Wiring:
+    """Each layer reads one or two of the few before it; the last reads what nobody else does."""
+    consumers: list[set[int]] = [{0}, *(set() for _ in range(layers))]
+    for layer in range(1, layers):
+        for _ in range(1 + int(generator.random() < 0.4)):
+            consumers[max(layer - int(generator.integers(0, reach)), 1)].add(layer)
+    for readers in consumers[1:-1]:
+        if not readers:
+            readers.add(layers - 1)
+    return Wiring.of(layers, [INPUT, *range(layers)], consumers)
+
+
 def random_problem(
     generator: np.random.Generator, wiring: Wiring, *, digits: int | None = None, pins: float = 0.0
 ) -> SplitProblem:
