@@ -7,17 +7,17 @@ the link is measured each time. An emulated slowdown multiplies the device's pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge.client import Client
+from edge.evidence import SOURCES, Evidence
 from edge.frames import WorkerStatus
 from partitioner.bundle import Bundle
 from partitioner.codecmix import EXACTLY, Bound, is_exact, parse
-from partitioner.cost import IDLE, LOSSLESS, CandidateTable, Load, load_of
-from partitioner.dims import Binding
+from partitioner.cost import IDLE, Load, load_of
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
@@ -26,18 +26,13 @@ from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.optimize.scan import Priced
 from partitioner.plan import SOURCE, Plan
 from partitioner.planner import Planner
-from partitioner.profile import CodecCost, Profile, SourceKind, SourceProfile, Timing
-from partitioner.rescale import costs_of, rescaled
+from partitioner.profile import Profile
 from partitioner.runtimes import Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
-from partitioner.units import digits
 from protos.codecs import CODECS
-from protos.pictures import PICTURES
 
 AUTO = "auto"
-_REENCODED = tuple(f"{SOURCE}:{name}" for name in PICTURES)
-_SOURCES = (SOURCE, f"{SOURCE}+zstd", *_REENCODED)
 
 OnProgress = Callable[[str, float], None]
 """Takes what is being measured and how far it is, 0 to 1."""
@@ -57,7 +52,7 @@ class Wish:
     constraints: Constraints = ANYTHING
 
     def __post_init__(self) -> None:
-        known = (AUTO, *CODECS, *_SOURCES)
+        known = (AUTO, *CODECS, *SOURCES)
         named = parse(self.codec or AUTO)
         mixed = () if isinstance(named, str) else named.values()
         for codec in (named if isinstance(named, str) else AUTO, *mixed, *(self.codecs or ())):
@@ -68,7 +63,7 @@ class Wish:
             lossy.append(str(self.codec))
         if lossy:
             self.bound.check_given(", ".join(lossy))
-        if self.cut != CLOUD and self.codec in _SOURCES:
+        if self.cut != CLOUD and self.codec in SOURCES:
             raise UsageError("the original input can only be sent with --cut cloud")
         if any(codec not in CODECS for codec in mixed):
             raise UsageError(f"{self.codec}: a tensor's codec is one of {', '.join(CODECS)}")
@@ -84,112 +79,6 @@ class Wish:
     def needs_worker(self) -> bool:
         """Whether a worker has a part in it."""
         return self.cut != LOCAL
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What was measured."""
-
-    edge: Profile
-    cloud: Profile
-    link: Link
-    load: Load = IDLE
-
-    def planner(
-        self,
-        *,
-        codecs: tuple[str, ...] | None = None,
-        bound: Bound = EXACTLY,
-        constraints: Constraints = ANYTHING,
-        source_bytes: int | None = None,
-        closed_sets: Collection[frozenset[int]] = (),
-    ) -> Planner:
-        """Every admitted candidate of the two profiles, along the ratio of rates and under the load found.
-
-        Raises:
-            UsageError: an accuracy is bounded, and the device's profile was measured without labels.
-            Infeasible: no candidate keeps the constraints.
-        """
-        return Planner.from_profiles(
-            self.edge,
-            self.cloud,
-            codecs=codecs if codecs is not None or bound.is_given else LOSSLESS,
-            constraints=constraints.within(bound.max_deviation, bound.least_accuracy(self.edge.accuracy)),
-            source_bytes=source_bytes,
-            down_per_up=self.link.down_bytes_per_s / self.link.up_bytes_per_s,
-            load=self.load,
-            closed_sets=closed_sets,
-        )
-
-    def table(
-        self,
-        *,
-        codecs: tuple[str, ...] | None = None,
-        bound: Bound = EXACTLY,
-        source_bytes: int | None = None,
-    ) -> CandidateTable:
-        """Every admitted candidate of the two profiles.
-
-        Raises:
-            UsageError: an accuracy is bounded, and the device's profile was measured without labels.
-        """
-        return self.planner(codecs=codecs, bound=bound, source_bytes=source_bytes).everything
-
-    @property
-    def warning(self) -> str:
-        """What people should know before they rely on a prediction; mostly nothing."""
-        profiles = {"this device": self.edge, "the worker": self.cloud}
-        noisy = [
-            f"{name}'s ({digits(profile.noise_ratio * 100)} %)" for name, profile in profiles.items() if profile.noisy
-        ]
-        if not noisy:
-            return ""
-        spread = " and ".join(noisy)
-        return f"predictions may be off: whole runs varied much when {spread} profile was made; --fresh measures again"
-
-    def at(self, cuts: Cuts, sizes: Binding) -> Evidence:
-        """The same for other sizes of the model's tensors, as far as ``rescale`` can tell.
-
-        Raises:
-            ProfileError: the profiles are not of these cuts.
-        """
-        if dict(self.edge.binding) == dict(self.cloud.binding) == dict(sizes):
-            return self
-        new = Cuts(cuts.graph, cuts.model_digest, binding=sizes)
-        costs = costs_of(cuts, new)
-        return replace(
-            self,
-            edge=rescaled(self.edge, cuts, new, costs=costs),
-            cloud=rescaled(self.cloud, cuts, new, costs=costs),
-        )
-
-    def with_input(self, sample: Sample, preprocess_s: float, reencoded: Sequence[CodecCost] = ()) -> Evidence:
-        """The same, with the input at hand in place of the one that the device's profile was measured with.
-
-        What was measured of re-encoding goes by the picture, so it stays only where that was a real one of this kind.
-
-        Args:
-            preprocess_s: preparing it here.
-            reencoded: what re-encoding it costs here, where that was measured.
-        """
-        kind: SourceKind = "tensor"
-        preprocess = None
-        if sample.source is not None:
-            kind = "file" if sample.source.ndim == 1 else "pixels"
-            preprocess = Timing(median_s=preprocess_s)
-        before = self.edge.source
-        is_alike = before.kind == kind and before.how == "measured"
-        at_hand = {cost.codec: cost for cost in reencoded}
-        cuts = []
-        for cut in self.edge.cuts:
-            kept = [
-                cost for cost in cut.codecs if cost.codec not in _REENCODED or (is_alike and cost.codec not in at_hand)
-            ]
-            if cut.codec(SOURCE) is not None:
-                kept += at_hand.values()
-            cuts.append(replace(cut, codecs=tuple(kept)))
-        source = SourceProfile(kind=kind, nbytes=sample.nbytes_original, how="measured", preprocess=preprocess)
-        return replace(self, edge=replace(self.edge, source=source, cuts=tuple(cuts)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +117,7 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     if cut.is_local:
         return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
-    if codec in _SOURCES and not has_source:
+    if codec in SOURCES and not has_source:
         raise UsageError(f"{sample.name} is a tensor: it has no original bytes to send; choose another codec")
     return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec)
 
@@ -265,7 +154,7 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | N
     rows = [
         row
         for row, candidate in enumerate(table.candidates)
-        if (has_source or candidate.codec not in _SOURCES)
+        if (has_source or candidate.codec not in SOURCES)
         and (fixed is None or candidate.is_local or candidate.codec == fixed)
         and (wanted is None or candidate.cut_id == wanted.id)
     ]
@@ -276,7 +165,7 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | N
 
 
 def _plan(cuts: Cuts, cut: Cut, codec: str) -> Plan:
-    if codec not in _SOURCES:
+    if codec not in SOURCES:
         return cuts.plan(cut, codec=parse(codec))
     way = codec.removeprefix(SOURCE)
     return cuts.plan(cut, codec=way.removeprefix(":") if way.startswith(":") else f"none{way}", from_source=True)

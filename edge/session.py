@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 
-from edge.advisor import AUTO, Advisor, Evidence, OnProgress, Selected, Wish, select
+from edge.advisor import AUTO, Advisor, OnProgress, Selected, Wish, select
 from edge.answer import Answer, Where, assemble, check_reply
 from edge.client import Client
 from edge.clock import DeviceClock
@@ -29,6 +29,7 @@ from edge.config import TIMEOUTS, Timeouts
 from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
 from edge.errors import DeadlineExceeded, EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
+from edge.evidence import Evidence
 from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
 from edge.spending import Spent

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import edge
-from edge.advisor import Evidence, Wish, select
+from edge.advisor import Wish, select
 from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
+from edge.evidence import Evidence
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound, is_exact, parse

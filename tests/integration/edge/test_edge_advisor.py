@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from edge_support import inputs_of
 
-from edge.advisor import Advisor, Evidence, Selected, Wish, select
+from edge.advisor import Advisor, Selected, Wish, select
+from edge.evidence import Evidence
 from edge.frames import WorkerStatus
 from edge.sample import sizes_of, to_sample
 from partitioner import measure
