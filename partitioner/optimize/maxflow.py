@@ -6,13 +6,13 @@ half a step an arc, under 1e-13 of the total for thousands of arcs; on whole num
 Nodes are discharged first in, first out; now and then heights are measured anew from the sink, which takes out whatever
 can no longer reach it. The preflow is enough for a cut, so nothing is sent back.
 
-Why not a library. One network of 1,000 layers with skips, 6,000 arcs:
+Why not a library. One network of 1,000 layers with skips, 5,400 arcs:
 
     library    solve     import   aarch64 wheel   capacities                    licence
-    (this)     15 ms     0        none needed     whole, scaled and checked
-    OR-tools   0.4 ms    50 ms    28 + 12 MB      int64, overflow refused       Apache-2.0; bounds protobuf, pandas
-    scipy      5 ms      200 ms   33 MB           int32, overflow unnoticed     BSD
-    networkx   800 ms    150 ms   2 MB            float                         BSD
+    (this)     12 ms     0        none needed     whole, scaled and checked
+    OR-tools   0.8 ms    50 ms    28 + 12 MB      int64, overflow refused       Apache-2.0; bounds protobuf, pandas
+    scipy      2.5 ms    150 ms   33 MB           int32, overflow unnoticed     BSD
+    networkx   108 ms    101 ms   2 MB            float                         BSD
     igraph     -         -        5 MB            float                         GPL: not an option
 
 Real networks fall apart into blocks of a few layers (``blocks``) that take under a millisecond, so planning with this
@@ -135,30 +135,37 @@ class _Preflow:
 
     def discharge(self, active: list[int]) -> None:
         """Push what waits downhill, raising nodes that are stuck, until none is active or many were raised."""
-        left, head, height, excess = self.left, self.head, self.height, self.excess
-        tried = [0] * self.nodes
+        left, head, height, excess, sink, top = (
+            self.left,
+            self.head,
+            self.height,
+            self.excess,
+            self.sink,
+            self.nodes - 1,
+        )
         queue = deque(active)
-        patience = self.nodes // 2 + 16
+        patience = self.nodes // 4 + 16
         while queue and patience > 0:
             node = queue.popleft()
-            arcs, place, waiting, below = self.arcs[node], tried[node], excess[node], height[node] - 1
-            while waiting and below < self.nodes - 1:
-                if place == len(arcs):
+            arcs, waiting, below = self.arcs[node], excess[node], height[node] - 1
+            while waiting and below < top:
+                for arc in arcs:
+                    if left[arc] and height[head[arc]] == below:
+                        after, most = head[arc], left[arc]
+                        if not excess[after] and after != sink:
+                            queue.append(after)
+                        if most > waiting:
+                            most = waiting
+                        left[arc] -= most
+                        left[arc ^ 1] += most
+                        excess[after] += most
+                        waiting -= most
+                        if not waiting:
+                            break
+                else:
                     below = min([height[head[arc]] for arc in arcs if left[arc]])
-                    place = 0
                     patience -= 1
-                arc = arcs[place]
-                if (most := left[arc]) and height[after := head[arc]] == below:
-                    if not excess[after] and after != self.sink:
-                        queue.append(after)
-                    most = min(most, waiting)
-                    left[arc] -= most
-                    left[arc ^ 1] += most
-                    excess[after] += most
-                    waiting -= most
-                if waiting:
-                    place += 1
-            excess[node], height[node], tried[node] = waiting, below + 1, place
+            excess[node], height[node] = waiting, below + 1
 
     def _push(self, arc: int, most: int) -> None:
         self.left[arc] -= most

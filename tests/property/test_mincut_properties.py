@@ -12,7 +12,15 @@ from partitioner.layergraph import INPUT
 from partitioner.optimize import chain, exhaustive, maxflow, mincut
 from partitioner.optimize.blocks import Block, blocks
 from partitioner.optimize.problem import SplitProblem, Wiring
-from tests.split_problems import chain_wiring, price_by_hand, random_problem, random_wiring
+from tests.split_problems import (
+    chain_wiring,
+    inception_wiring,
+    price_by_hand,
+    random_problem,
+    random_wiring,
+    skipping_wiring,
+    towers_wiring,
+)
 
 GRAPHS = 400
 CLOSE = 1e-9
@@ -199,3 +207,54 @@ def test_a_graph_of_too_many_closed_sets_is_not_enumerated() -> None:
     with pytest.raises(PlanError, match="more than 100 closed sets"):
         exhaustive.solve(problem, max_sets=100)
     assert len(set(exhaustive.closed_sets(wiring))) == 2**12
+
+
+def branched(generator: np.random.Generator, layers: int) -> list[Wiring]:
+    return [inception_wiring(layers), towers_wiring(layers), skipping_wiring(generator, layers, reach=3)]
+
+
+def test_block_by_block_is_as_good_as_all_at_once() -> None:
+    generator = np.random.default_rng(12)
+    for _ in range(25):
+        for wiring in branched(generator, int(generator.integers(13, 120))):
+            problem = random_problem(generator, wiring, pins=float(generator.choice([0.0, 0.02])))
+            found = mincut.solve(problem)
+            whole = mincut.through(problem, Block(begin=0, end=wiring.layers, bound_s=0.0))
+            least_s = min(whole.price_s, problem.price(problem.all_local))
+            assert is_close(found.price_s, least_s)
+            assert is_close(found.bound_s, found.price_s)
+
+
+def test_a_waist_is_ordered_with_every_layer() -> None:
+    generator = np.random.default_rng(13)
+    for _ in range(60):
+        for wiring in (*branched(generator, 14), random_wiring(generator, 9), chain_wiring(5)):
+            sets = list(exhaustive.closed_sets(wiring))
+            for layer in range(wiring.layers):
+                below, above = frozenset(range(layer + 1)), frozenset(range(layer))
+                is_waist = all(below <= edge if layer in edge else edge <= above for edge in sets)
+                assert is_waist == (layer in wiring.waists)
+
+
+def test_no_closed_set_through_a_block_is_under_its_bound() -> None:
+    generator = np.random.default_rng(14)
+    for _ in range(40):
+        for wiring in branched(generator, 14):
+            problem = random_problem(generator, wiring)
+            for block in blocks(problem):
+                before, after = frozenset(range(block.begin)), frozenset(range(block.end))
+                for edge in exhaustive.closed_sets(wiring):
+                    if before <= edge < after:
+                        assert problem.price(edge) >= block.bound_s * (1 - CLOSE)
+
+
+def test_what_follows_from_other_dependencies_is_left_out() -> None:
+    wiring = Wiring.of(4, [INPUT, 0, 1, 2], [{0}, {1, 2, 3}, {2}, {3}])
+    assert sorted(zip(*(ends.tolist() for ends in wiring.needs), strict=True)) == [(1, 0), (2, 1), (3, 2)]
+    assert sorted(zip(*(ends.tolist() for ends in wiring.last_readers), strict=True)) == [
+        (0, 0),
+        (1, 3),
+        (2, 2),
+        (3, 3),
+    ]
+    assert wiring.waists == (0, 1, 2, 3)
