@@ -41,6 +41,8 @@ from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.plan import SOURCE, Segment
 from partitioner.profile import CodecCost
 from partitioner.runtimes import Array, Engine
+from partitioner.runtimes.opening import AUTO as AUTO_RUNTIME
+from partitioner.runtimes.opening import EngineOptions, choose, load
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
@@ -68,6 +70,7 @@ class Session:
         max_accuracy_drop: bound on how much less than the exact model's that share may be.
         constraints: what the plan must keep on memory, bytes and layers that stay on the device.
         samples: inputs to judge codecs on, with or without labels; default: a random one.
+        runtime: ``eager``, ``ort``, or ``auto`` for the fastest that is admitted; the embedded worker gets it too.
         slowdown: emulate a device that many times slower.
         deadline_s: per request.
         fallback: finish on the device what the worker does not.
@@ -91,6 +94,7 @@ class Session:
         max_accuracy_drop: float | None = None,
         constraints: Constraints = ANYTHING,
         samples: SampleSet = NO_SAMPLES,
+        runtime: str = AUTO_RUNTIME,
         device: str = "auto",
         threads: int = 1,
         allow_ops: Sequence[str] = (),
@@ -110,7 +114,8 @@ class Session:
         self._samples = samples
         self._model = model
         self._cloud = cloud
-        self._device, self._threads, self._allow_ops = device, threads, tuple(allow_ops)
+        self._runtime, self._device = runtime, device
+        self._threads, self._allow_ops = threads, tuple(allow_ops)
         self._clock = DeviceClock(slowdown=slowdown)
         self._deadline_s = deadline_s
         self._is_pinned = pin_plan
@@ -282,14 +287,13 @@ class Session:
         self.cuts = Cuts(self.bundle.graph, self.bundle.digest)
         if self._wish.cut != AUTO:
             self.cuts.find(self._wish.cut)
+        chosen = choose(self.bundle, runtime=self._runtime, **self._engine_options())
         embedded = None
         if self._wish.needs_worker and self._cloud is None:
-            embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments())
+            embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments(chosen.runtime))
             self._resources.callback(embedded.stop)
             embedded.launch()
-        from partitioner.runtimes.eager import open_engine
-
-        engine = open_engine(self.bundle, device=self._device, threads=self._threads, allow_ops=self._allow_ops)
+        engine = load(self.bundle, chosen.runtime, **self._engine_options())
         self._runner = Runner(engine, record=self.bundle.preprocess, clock=self._clock)
         self._advisor = Advisor(
             self.bundle,
@@ -330,8 +334,11 @@ class Session:
         costs = [each.to_record() for each in at_hand(self.bundle.preprocess, source.astype("uint8", copy=False))]
         return tuple(cost.slowed(self._clock.slowdown) for cost in costs)
 
-    def _worker_arguments(self) -> list[str]:
-        arguments = ["--threads", str(self._threads), "--device", self._device]
+    def _engine_options(self) -> EngineOptions:
+        return {"device": self._device, "threads": self._threads, "allow_ops": self._allow_ops}
+
+    def _worker_arguments(self, runtime: str) -> list[str]:
+        arguments = ["--runtime", runtime, "--threads", str(self._threads), "--device", self._device]
         return [*arguments, *(f"--allow-ops={namespace}" for namespace in self._allow_ops)]
 
     def _walk(self, selected: Selected, sample: Sample, spent: Spent, *, deadline_s: float | None) -> dict[str, Array]:

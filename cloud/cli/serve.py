@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
+from partitioner.cli.runtime import add_runtime_argument
 
 if TYPE_CHECKING:
     from cloud.config import Config
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=50051, help="port; 0 takes a free one (default: 50051)")
     parser.add_argument("--name", default="", help="what the worker calls itself (default: the machine's name)")
     parser.add_argument("--threads", type=positive_int, help="threads of one operator (default: every core)")
+    add_runtime_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--max-frame-mib", type=_frame_mib, default=256, metavar="N", help="largest frame taken (default: 256)"
@@ -114,11 +116,17 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
     from partitioner.zoo import resolve_request
 
     def open_engine(bundle: ServedBundle) -> Engine:
-        from partitioner.runtimes.eager import open_engine as open_eager
+        from partitioner.runtimes.opening import open_engine as open_chosen
 
         if not isinstance(bundle, Bundle):
-            raise TypeError("the eager runtime opens bundles")
-        return open_eager(bundle, device=config.device, threads=config.threads, allow_ops=config.allow_ops)
+            raise TypeError("runtimes open bundles")
+        return open_chosen(
+            bundle,
+            runtime=args.runtime,
+            device=config.device,
+            threads=config.threads,
+            allow_ops=config.allow_ops,
+        )
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from partitioner.cli.arguments import at_least_one, duration_s, positive_int, ta
 from partitioner.cli.codecs import add_codec_arguments, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import progress
+from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_int, default=1, metavar="N", help="threads of one operator (default: 1)"
     )
+    add_runtime_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--allow-ops", action="append", default=[], metavar="NAMESPACE", help="an operator namespace beside aten"
@@ -73,6 +75,7 @@ def session_of(
             args, lambda name: Cuts(bundle.graph, bundle.digest).find(name).depth, has_deadline=False
         ),
         samples=samples_of(args, bundle, has_input=False),
+        runtime=args.runtime,
         device=args.device,
         threads=args.threads,
         allow_ops=args.allow_ops,

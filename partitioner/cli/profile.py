@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from partitioner.cli import arguments
 from partitioner.cli.models import add_bind_argument, add_model_arguments, binding_of, open_model
 from partitioner.cli.output import print_table, progress, warn
+from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
 from partitioner.codecmix import is_exact
 from partitioner.units import digits, ms, size
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how a model is run."""
     group = parser.add_argument_group("runtime")
-    group.add_argument("--runtime", choices=("eager",), default="eager", help="what runs the model (default: eager)")
+    add_runtime_argument(group)
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where it runs (default: auto)")
     group.add_argument(
         "--threads", type=arguments.positive_int, default=1, metavar="N", help="threads of one operator (default: 1)"
@@ -59,10 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and show or write what was measured."""
     from partitioner.measure import measure_steps
     from partitioner.profiles import dump_profile
-    from partitioner.runtimes.eager import open_engine
+    from partitioner.runtimes.opening import open_engine
 
     bundle = open_model(args)
-    engine = open_engine(bundle, device=args.device, threads=args.threads, allow_ops=args.allow_ops)
+    engine = open_engine(
+        bundle, runtime=args.runtime, device=args.device, threads=args.threads, allow_ops=args.allow_ops
+    )
     steps = measure_steps(
         bundle,
         engine,

@@ -1,9 +1,10 @@
 """Which runtime opens a bundle: the one asked for, or the fastest of those that are admitted.
 
 The eager runtime needs torch; another is admitted where it is installed, the bundle has its file, and it passes the
-bundle's check (``check``). Which of two admitted ones is faster is found by a short race of the whole model
-(``race``), in a child process so that a runtime that loses is never loaded here. Verdicts and races are remembered in
-the cache by everything they depend on; a cache that cannot be written costs time, never an answer.
+bundle's check (``check``). Which of two admitted ones is faster is found by a short race of the whole model. Both
+happen in a child process (``trial``), so that neither the whole model nor a runtime that loses is ever loaded here.
+Verdicts and races are remembered in the cache by everything they depend on; a cache that cannot be written costs time,
+never an answer.
 """
 
 from __future__ import annotations
@@ -19,22 +20,29 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, cast
+from typing import TypedDict, cast
 
 from partitioner.bundle import CHECK, ONNX_MODEL, Bundle, cache_dir
 from partitioner.errors import CleftError, ModelError
 from partitioner.runtimes import EAGER, ORT, RUNTIMES, Engine
+from partitioner.runtimes.trial import Question, ask
 
 _LOG = logging.getLogger(__name__)
 
 AUTO = "auto"
-CHOICES = (AUTO, *RUNTIMES)
-RuntimeName = Literal["auto", "eager", "ort"]
 _PACKAGES = {EAGER: "torch", ORT: "onnxruntime"}
 _MISSING = {
     EAGER: "torch is not installed: pip install 'cleft[torch]'",
     ORT: "ONNX Runtime is not installed: pip install 'cleft[ort]'",
 }
+
+
+class EngineOptions(TypedDict):
+    """How an engine is opened, whichever runtime it is of."""
+
+    device: str
+    threads: int
+    allow_ops: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,14 +121,16 @@ def refusal(bundle: Bundle, runtime: str, *, device: str = "auto", threads: int 
         known = _recall(place)
         if isinstance(known, dict) and "fault" in known:
             return cast("str | None", known["fault"])
-        from partitioner.runtimes import check
-        from partitioner.runtimes.ort import open_engine as open_ort
-
-        fault = check.fault(bundle, open_ort(bundle, device=device, threads=threads, settled_runs=None))
     except CleftError as error:
         return str(error)
-    _keep(place, {"fault": fault})
-    return fault
+    question = Question(
+        bundle=str(bundle.path.resolve()), runtimes=(runtime,), is_race=False, device=device, threads=threads
+    )
+    answer = ask(question)
+    if runtime not in answer:
+        return "its check could not be run in a process of its own"
+    _keep(place, {"fault": answer[runtime]})
+    return cast("str | None", answer[runtime])
 
 
 def load(bundle: Bundle, runtime: str, *, device: str, threads: int, allow_ops: Collection[str]) -> Engine:
@@ -138,13 +148,19 @@ def _race(
     bundle: Bundle, runtimes: list[str], *, device: str, threads: int, allow_ops: tuple[str, ...]
 ) -> dict[str, float]:
     """Seconds of the whole model by runtime; nothing where the race failed."""
-    from partitioner.runtimes.race import run_in_child
-
     place = _place(bundle, "race", *runtimes, device=device, threads=threads)
     known = _recall(place)
     if isinstance(known, dict) and set(known) == set(runtimes):
         return {name: float(cast(float, seconds)) for name, seconds in known.items()}
-    times_s = run_in_child(bundle.path, runtimes, device=device, threads=threads, allow_ops=allow_ops)
+    question = Question(
+        bundle=str(bundle.path.resolve()),
+        runtimes=tuple(runtimes),
+        is_race=True,
+        device=device,
+        threads=threads,
+        allow_ops=allow_ops,
+    )
+    times_s = {name: float(cast(float, seconds)) for name, seconds in ask(question).items()}
     if times_s:
         _keep(place, times_s)
     return times_s
