@@ -206,14 +206,18 @@ def _maker(graph: Graph, name: str) -> int | None:
 
     A number is made where the last of what it is computed from is.
     """
-    if name in graph.input_names:
-        return INPUT
-    if name in graph.layer_of:
-        return graph.layer_of[name]
-    node = graph.node.get(name)
-    if node is None:
-        return None
-    makers = [maker for ref in node.refs() if (maker := _maker(graph, ref)) is not None]
+    makers: list[int] = []
+    seen: set[str] = set()
+    stack = [name]
+    while stack:
+        each = stack.pop()
+        if each in graph.input_names:
+            makers.append(INPUT)
+        elif each in graph.layer_of:
+            makers.append(graph.layer_of[each])
+        elif each in graph.node and each not in seen:
+            seen.add(each)
+            stack.extend(graph.node[each].refs())
     return max(makers, default=None)
 
 

@@ -7,6 +7,9 @@ them, and if nothing does, the crossing is a breakpoint. k pieces take at most 2
 ratio of the rates down and up, the round trip and the load are fixed. All-local is the line of no bytes: the round trip
 is paid by the others alone.
 
+The envelope is concave, so where the optimum at a crossing is close to what is known, it is as close on all of both
+neighbours' spans: with a tolerance the search stops there.
+
 Source: Eisner and Severance, "Mathematical techniques for efficient record segmentation", JACM 1976.
 """
 
@@ -45,12 +48,18 @@ class Span:
 
 
 def envelope(
-    model: AdditiveModel, *, down_per_up: float = 1.0, solve: Callable[[SplitProblem], Split] = mincut.solve
+    model: AdditiveModel,
+    *,
+    down_per_up: float = 1.0,
+    tolerance: float = 0.0,
+    solve: Callable[[SplitProblem], Split] = mincut.solve,
 ) -> tuple[Span, ...]:
     """The spans in order of seconds per byte: from the fastest link to a dead one.
 
     Args:
         down_per_up: how many times faster the way down is than the way up.
+        tolerance: at no rate is the answer's price over the optimum by more than this share of it. A tangle of random
+            layers has hundreds of spans, of which a few dozen come within 0.1 % of all.
         solve: any optimiser; with ``chain.solve`` the envelope of the prefixes.
     """
 
@@ -69,7 +78,8 @@ def envelope(
         found = lowest(crossing)
         if found.price(crossing) < left.price(crossing) * (1 - _CLOSE):
             lines.append(found)
-            stack += [(left, found), (found, right)]
+            if found.price(crossing) * (1 + tolerance) < left.price(crossing):
+                stack += [(left, found), (found, right)]
     pieces = lower_envelope(np.array([line.offset_s for line in lines]), np.array([line.nbytes for line in lines]))
     return tuple(
         Span(line=lines[piece.row], begin_s_per_byte=piece.begin, end_s_per_byte=piece.end) for piece in pieces

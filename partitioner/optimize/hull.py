@@ -25,7 +25,7 @@ class Piece:
 
 
 def lower_envelope(offsets: FloatArray, slopes: FloatArray) -> tuple[Piece, ...]:
-    """The pieces in order of x; of lines that are equal the first. Slopes are 0 or more; both arrays are (n,), finite."""
+    """The pieces in order of x; of lines that are equal the first. Slopes are 0 or more; both arrays (n,), finite."""
     row = int(np.lexsort((np.arange(len(offsets)), slopes, offsets))[0])
     begin = 0.0
     pieces: list[Piece] = []

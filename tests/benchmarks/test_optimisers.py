@@ -38,6 +38,8 @@ KINDS: dict[str, Callable[[int], Wiring]] = {
 }
 RATES = (1e-8, 1e-6, 1e-5)
 CLOSE = 1e-9
+TOLERANCE = 1e-3
+"""Of the envelope of random skips, whose branches each decide for themselves: it has hundreds of spans."""
 
 pytestmark = pytest.mark.benchmark
 
@@ -72,18 +74,18 @@ def test_a_fresh_min_cut_of_a_thousand_layers_takes_milliseconds() -> None:
 
 
 def test_the_whole_envelope_of_a_thousand_layers_takes_a_fraction_of_a_second() -> None:
-    kinds = {name: wire for name, wire in KINDS.items() if name != "skips"}
     print("\nwhole envelope, ms    " + "".join(f"{size:>16d}" for size in SIZES) + "   layers (spans)")
-    for kind, wire in kinds.items():
+    for kind, wire in KINDS.items():
+        tolerance = TOLERANCE if kind == "skips" else 0.0
         cells, row_s = [], {}
         for size in SIZES:
             model = random_model(np.random.default_rng(size), wire(size), codecs=3)
-            spans = envelope(model, down_per_up=2.0)
+            spans = envelope(model, down_per_up=2.0, tolerance=tolerance)
             check_spans(spans)
             for rate in RATES:
                 fresh_s = mincut.solve(model.at(rate, rate / 2)).price_s
-                assert at(spans, rate).price(rate) == pytest.approx(fresh_s, rel=CLOSE)
-            row_s[size] = least_s(lambda: envelope(model, down_per_up=2.0), runs=2)  # noqa: B023
+                assert at(spans, rate).price(rate) == pytest.approx(fresh_s, rel=tolerance + CLOSE)
+            row_s[size] = least_s(lambda: envelope(model, down_per_up=2.0, tolerance=tolerance), runs=2)  # noqa: B023
             cells.append(f"{row_s[size] * 1e3:9.1f} ({len(spans):4d})")
         print(f"{kind:<22}" + "".join(cells))
         assert row_s[1000] < ENVELOPE_S

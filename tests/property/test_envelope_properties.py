@@ -11,7 +11,7 @@ from partitioner.optimize import chain, exhaustive, mincut
 from partitioner.optimize.additive import AdditiveModel, Line, Option
 from partitioner.optimize.envelope import Span, envelope
 from partitioner.optimize.problem import Wiring
-from tests.split_problems import chain_wiring, random_wiring
+from tests.split_problems import chain_wiring, random_wiring, skipping_wiring
 
 CLOSE = 1e-9
 RATES = (0.0, 1e-12, 1e-9, 1e-7, 1e-5, 1e-3, 1.0, 1e3)
@@ -119,6 +119,20 @@ def test_more_bandwidth_never_costs_latency() -> None:
         assert all(slow >= fast * (1 - 1e-12) for fast, slow in itertools.pairwise(prices_s))
         fresh_s = [mincut.solve(model.at(rate, rate)).price_s for rate in rates.tolist()]
         assert all(slow >= fast * (1 - CLOSE) for fast, slow in itertools.pairwise(fresh_s))
+
+
+def test_a_tolerance_bounds_what_is_lost_at_every_rate() -> None:
+    generator = np.random.default_rng(6)
+    counts = np.zeros(2)
+    for _ in range(8):
+        model = random_model(generator, skipping_wiring(generator, 40, reach=5), codecs=2)
+        whole, rough = envelope(model), envelope(model, tolerance=0.01)
+        check_spans(rough)
+        counts += len(whole), len(rough)
+        for rate in 10.0 ** generator.uniform(-9, -3, 40):
+            best_s = at(whole, rate).price(rate)
+            assert best_s * (1 - CLOSE) <= at(rough, rate).price(rate) <= best_s * 1.01 * (1 + CLOSE)
+    assert counts[1] < counts[0]
 
 
 def test_a_chains_envelope_needs_no_min_cut() -> None:
