@@ -35,14 +35,14 @@ _PLAN = "import sys; from partitioner.cli import main; sys.exit(main())"
 
 
 @contextmanager
-def worker(models: Sequence[str]) -> Iterator[Address]:
-    """A worker that serves ``models``; yields its host and port.
+def worker(models: Sequence[str], *, options: Sequence[str] = ()) -> Iterator[Address]:
+    """A worker that serves ``models``, with these options of ``cleft-cloud serve``; yields its host and port.
 
     Raises:
         CleftError: it did not start.
     """
     named = [part for model in models for part in ("--model", model)]
-    command = [sys.executable, "-m", "cloud", "serve", *named, "--port", "0", "--json", "--exit-with-parent"]
+    command = [sys.executable, "-m", "cloud", "serve", *named, *options, "--port", "0", "--json", "--exit-with-parent"]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -81,14 +81,16 @@ def device(arguments: Sequence[str]) -> list[Record]:
     return records
 
 
-def device_profile(model: str, picture: Path | None, *, budget: str) -> str:
+def device_profile(model: str, picture: Path | None, *, budget: str, options: Sequence[str] = ()) -> str:
     """A profile of a model on this machine, as text, with the preprocessing of a real picture where there is one.
+
+    ``options`` are those of ``cleft-plan profile``.
 
     Raises:
         CleftError: it cannot be measured.
     """
     given = [] if picture is None else ["--input", str(picture)]
-    return "\n".join(_output(["-c", _PLAN, "profile", model, *given, "--budget", budget, "--json"]))
+    return "\n".join(_output(["-c", _PLAN, "profile", model, *given, *options, "--budget", budget, "--json"]))
 
 
 def worker_profile(model: str, address: Address, *, budget: str) -> str:
@@ -120,13 +122,13 @@ def link_to(address: str, *, budget: str) -> Link:
 
 
 class Device:
-    """``cleft-edge trial`` as a child process: one model, opened once, for as many trials as are asked for."""
+    """``cleft-edge trial``, with these options, as a child process: opens a model once, for any number of trials."""
 
-    def __init__(self, model: str, picture: Path | None) -> None:
+    def __init__(self, model: str, picture: Path | None, *, options: Sequence[str] = ()) -> None:
         given = [] if picture is None else ["--input", str(picture)]
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge", "trial", "--model", model, *given, "--plans", "-", "--json"],
+            [sys.executable, "-m", "edge", "trial", "--model", model, *given, *options, "--plans", "-", "--json"],
             cwd=_PACKAGES,
             env=_environment(),
             stdin=subprocess.PIPE,

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from partitioner.cli.arguments import at_least_one, duration_s, not_negative_int, positive_int, target
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, open_model
 from partitioner.cli.output import print_json, print_table
+from partitioner.cli.runtime import add_runtime_argument
 
 if TYPE_CHECKING:
     from edge.session import Session
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_int, default=1, metavar="N", help="threads of one operator (default: 1)"
     )
+    add_runtime_argument(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--json", action="store_true", help=f"print one object per answer ({SCHEMA}) and one per trial ({END_SCHEMA})"
@@ -109,6 +111,7 @@ class _Sessions:
             session = Session(
                 self._bundle,
                 cloud=trial.cloud,
+                runtime=self._args.runtime,
                 device=self._args.device,
                 threads=self._args.threads,
                 slowdown=trial.slowdown,

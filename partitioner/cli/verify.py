@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from partitioner.cli import arguments
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 from partitioner.cli.output import print_json, print_table, progress
+from partitioner.cli.runtime import add_runtime_argument
 from partitioner.errors import UsageError
 from partitioner.link import PRESETS
 from partitioner.units import digits
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="also consider lossy codecs that change the outputs by at most this: max|a-b| / max|a|",
     )
+    add_runtime_argument(parser)
     parser.add_argument(
         "--budget",
         type=arguments.duration_s,
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         slowdowns=args.edge_slowdown,
         codecs=_codecs(args),
         max_deviation=args.max_deviation,
+        runtime=args.runtime,
         profile_budget_s=args.budget,
         time_per_config_s=args.time_per_config,
     )
@@ -135,6 +138,7 @@ def answer(found: Sequence[Finding], settings: Settings) -> dict[str, object]:
             "slowdowns": list(settings.slowdowns),
             "codecs": None if settings.codecs is None else list(settings.codecs),
             "max_deviation": settings.max_deviation,
+            "runtime": settings.runtime,
             "profile_budget_s": settings.profile_budget_s,
             "time_per_config_s": settings.time_per_config_s,
         },

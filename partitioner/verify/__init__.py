@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from partitioner.children import Address, Device, Record, device_profile, link_to, number, worker, worker_profile
-from partitioner.cost import CandidateTable
 from partitioner.link import Link
+from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.scan import Priced, choose
+from partitioner.planner import Planner
 from partitioner.profile import Profile
 from partitioner.relay import Relay, Shape
 from partitioner.verify.findings import Finding, Tried, counted, finalists
@@ -45,12 +46,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How thoroughly. ``codecs``: admitted ones, None for all within ``max_deviation``."""
+    """How thoroughly. ``codecs``: admitted ones, None for all within ``max_deviation``; ``runtime`` runs both sides."""
 
     links: tuple[Link, ...]
     slowdowns: tuple[float, ...]
     codecs: Collection[str] | None
     max_deviation: float | None
+    runtime: str
     profile_budget_s: float
     time_per_config_s: float
 
@@ -85,14 +87,16 @@ def _verify_model(
     subject: Subject, settings: Settings, wanted: Mapping[str, Sequence[float]], advance: Callable[[str], None]
 ) -> Iterator[Finding]:
     budget = f"{settings.profile_budget_s:g}s"
+    options = ["--runtime", settings.runtime, "--threads", "1"]
     with ExitStack() as running:
         advance(f"{subject.name}: starting a worker")
-        address = running.enter_context(worker((subject.spec,)))
+        address = running.enter_context(worker((subject.spec,), options=options))
         advance(f"{subject.name}: profiling the device")
-        edge = Profile.loads(device_profile(subject.spec, subject.input, budget=budget))
+        edge = Profile.loads(device_profile(subject.spec, subject.input, budget=budget, options=options))
         advance(f"{subject.name}: profiling the worker")
         cloud = Profile.loads(worker_profile(subject.name, address, budget=budget))
-        device = running.enter_context(Device(subject.spec, subject.input))
+        options = ["--runtime", edge.runtime.name, "--threads", "1"]  # what was profiled, however it was chosen
+        device = running.enter_context(Device(subject.spec, subject.input, options=options))
         for shape in settings.links:
             if not wanted[shape.name]:
                 continue
@@ -100,14 +104,13 @@ def _verify_model(
                 link = replace(link_to(relay.address, budget=_LINK_BUDGET), name=shape.name)
                 for slowdown in wanted[shape.name]:
                     advance(f"{subject.name} over {shape.name}, device {slowdown:g}x slower")
-                    table = CandidateTable.from_profiles(
-                        edge.slowed(slowdown), cloud, codecs=settings.codecs, max_deviation=settings.max_deviation
+                    planner = Planner.from_profiles(
+                        edge.slowed(slowdown),
+                        cloud,
+                        codecs=settings.codecs,
+                        constraints=Constraints(max_deviation=settings.max_deviation),
                     )
-                    ranked = [
-                        priced
-                        for priced in choose(table, link).ranked
-                        if subject.input is not None or not priced.candidate.codec.startswith("source")
-                    ]
+                    ranked = _ranked(planner, link, has_source=subject.input is not None)
                     configuration = _Configuration(
                         subject=subject, weights=edge.weights, link=link, slowdown=slowdown, ranked=ranked
                     )
@@ -148,10 +151,12 @@ class _Configuration:
         )
 
     def _always(self) -> list[int]:
-        """Ranks of the chosen plan, of the device alone, and of the best way to send the original input."""
-        local = next(rank for rank, priced in enumerate(self.ranked) if priced.candidate.is_local)
-        cloud = next(rank for rank, priced in enumerate(self.ranked) if priced.candidate.is_all_cloud)
-        return [0, local, cloud]
+        """Ranks of the chosen plan, of the device alone, and of the best ways to send the original input."""
+        candidates = [priced.candidate for priced in self.ranked]
+        local = next(rank for rank, each in enumerate(candidates) if each.is_local)
+        cloud = [rank for rank, each in enumerate(candidates) if each.is_all_cloud]
+        as_it_is = [rank for rank in cloud if ":" not in candidates[rank].codec]
+        return list(dict.fromkeys([0, local, *cloud[:1], *as_it_is[:1]]))
 
     def _run(
         self, device: Device, address: str, runs: Mapping[int, int], *, seed: int, time_limit_s: float
@@ -183,6 +188,17 @@ class _Configuration:
             first_s=times_s,
             up_bytes=round(priced.candidate.up_bytes),
         )
+
+
+def _ranked(planner: Planner, link: Link, *, has_source: bool) -> list[Priced]:
+    """Every plan that can be run, the chosen one first, then the fastest."""
+    chosen = planner.at(link).candidate
+    plans = [
+        priced
+        for priced in choose(planner.everything, link).ranked
+        if has_source or not priced.candidate.codec.startswith("source")
+    ]
+    return sorted(plans, key=lambda priced: priced.candidate != chosen)
 
 
 def _seconds(record: Record) -> float:

@@ -55,8 +55,8 @@ class Tried:
 
     @property
     def is_all_cloud(self) -> bool:
-        """Whether the original input is sent, in any form."""
-        return self.cut == ALL_CLOUD
+        """Whether the original input is sent as it is, or packed without loss; tensors, where there is nothing else."""
+        return self.cut == ALL_CLOUD and ":" not in self.codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class Finding:
 
     @property
     def over_cloud(self) -> float:
-        """How many times faster the chosen plan is than sending the original input at its best."""
+        """How many times faster the chosen plan is than all-cloud at its best, the input not re-encoded."""
         return min(plan.measured_s for plan in self.plans if plan.is_all_cloud) / self.chosen.measured_s
 
     @property
