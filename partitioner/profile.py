@@ -106,8 +106,9 @@ class RuntimeRecord:
 class Profile:
     """Everything measured. ``slowdown`` over 1 means that times were multiplied to emulate a slower device.
 
-    ``flows`` are the tensors between layers; a layer's index is its place in ``layers``. ``samples`` inputs were run
-    through lossy codecs: 0 on a side that left that to the other. ``accuracy`` is the exact model's, on labelled ones.
+    ``flows`` are the tensors between layers; a layer's index is its place in ``layers``. ``samples`` inputs, real or
+    made up (``samples_how``), were run through lossy codecs: 0 on a side that left that to the other. ``accuracy`` is
+    the exact model's, on labelled ones.
     """
 
     schema: str = SCHEMA
@@ -124,6 +125,7 @@ class Profile:
     whole: Timing
     source: SourceProfile
     samples: int = 0
+    samples_how: Literal["measured", "assumed"] = "assumed"
     accuracy: float | None = None
     peak_rss_bytes: int
     noise_ratio: float
@@ -195,6 +197,7 @@ def _profile(fields: Fields) -> Profile:
         whole=fields.record("whole", read_timing),
         source=fields.record("source", _source),
         samples=fields.whole("samples"),
+        samples_how=cast('Literal["measured", "assumed"]', fields.text("samples_how", among=("measured", "assumed"))),
         accuracy=fields.optional_number("accuracy", at_most=1.0),
         peak_rss_bytes=fields.whole("peak_rss_bytes"),
         noise_ratio=fields.number("noise_ratio"),

@@ -189,9 +189,13 @@ def _scales_preprocess(edge: Profile, cloud: Profile) -> bool:
     return bool(edge.whole.median_s and edge.source.preprocess) and (is_better or not cloud.source.preprocess)
 
 
-def notes_of(edge: Sequence[Profile], cloud: Sequence[Profile], source_bytes: int | None) -> Iterator[str]:
-    """What makes the prices doubtful."""
+def notes_of(
+    edge: Sequence[Profile], cloud: Sequence[Profile], source_bytes: int | None, *, has_lossy: bool = False
+) -> Iterator[str]:
+    """What makes the prices doubtful; ``has_lossy``: candidates change answers."""
     near, far = edge[0], cloud[0]
+    if has_lossy and near.samples_how == "assumed":
+        yield "what lossy codecs do to answers was measured on a made-up input: profile with --samples DIR"
     if near.source.how == "assumed" and source_bytes is None:
         yield f"the size of the original input, {size(near.source.nbytes)}, is assumed: all-cloud depends on it"
     if _scales_preprocess(near, far):

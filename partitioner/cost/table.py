@@ -95,7 +95,7 @@ class CandidateTable:
             model_name=near[0].model_name,
             model_digest=near[0].model_digest,
             layers=tuple(layer.id for layer in near[0].layers),
-            notes=tuple(notes_of(near, far, source_bytes)),
+            notes=tuple(notes_of(near, far, source_bytes, has_lossy=any(row.candidate.deviation for row in rows))),
         )
 
     @staticmethod

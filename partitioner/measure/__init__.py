@@ -121,6 +121,7 @@ class _Measurement:
         self._codecs: dict[str, CutCodecs] = {}
         self._costs: dict[str, CutCost] = {}
         self._inputs = max(1, len(samples.samples))
+        self._has_samples = bool(samples.samples)
         self._judge = Judge(engine, self._cuts, self._tensors(samples), samples.labels) if is_judged else None
         self._sources = self._source_judge(samples) if is_judged else None
 
@@ -270,6 +271,7 @@ class _Measurement:
             whole=whole,
             source=self._source(prepare),
             samples=0 if self._judge is None else self._judge.samples,
+            samples_how="measured" if self._has_samples else "assumed",
             accuracy=None if self._judge is None else self._judge.accuracy,
             peak_rss_bytes=peak_rss_bytes(),
             noise_ratio=noise_ratio,

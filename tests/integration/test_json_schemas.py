@@ -73,7 +73,7 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     yield from show(plan, "pack", "digits", "-o", str(tmp_path / "digits"), "--json")
     yield from show(plan, "cuts", bundle, "--json")
     profile = str(tmp_path / "profile.json")
-    yield from show(plan, "profile", bundle, "--budget", "300ms", "-o", profile, "--json")
+    yield from show(plan, "profile", bundle, "--budget", "3s", "-o", profile, "--json")  # all cuts are reached
     both = ("--edge", profile, "--cloud", profile)
     yield from show(plan, "cut", *both, "--link", "4g", "--max-deviation", "0.1", "--json")
     yield from show(plan, "table", *both, "--json")

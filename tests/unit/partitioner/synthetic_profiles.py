@@ -100,6 +100,7 @@ def edge_profile() -> Profile:
         whole=timing(160.0),
         source=SourceProfile(kind="file", nbytes=SOURCE_BYTES, how="measured", preprocess=timing(8.0)),
         samples=1,
+        samples_how="measured",
         peak_rss_bytes=10**8,
         noise_ratio=0.02,
         noisy=False,
