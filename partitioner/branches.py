@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,10 +19,9 @@ from partitioner.cost import Candidate, CandidateTable, Row, check_sides
 from partitioner.cost.unmeasured import codecs_by_flow, graph_of, layer_times_s, with_cuts
 from partitioner.layergraph import INPUT, LayerGraph
 from partitioner.optimize.additive import AdditiveModel, Line, Option
-from partitioner.optimize.chain import prefix_prices
 from partitioner.optimize.constraints import Constraints
-from partitioner.optimize.envelope import envelope
 from partitioner.optimize.problem import Wiring
+from partitioner.optimize.proposals import lines, prefix_depths, proposals
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, Profile
 
 
@@ -35,6 +35,7 @@ def with_branches(
     down_per_up: float,
     slowdown: float,
     closed_sets: Collection[frozenset[int]] = (),
+    is_wide: bool = False,
 ) -> CandidateTable:
     """Every admitted candidate of the profiles, cuts through branches among them.
 
@@ -47,6 +48,7 @@ def with_branches(
         down_per_up: how many times faster the way down is.
         slowdown: of the worker under its load.
         closed_sets: further cuts, by the layers that they keep on the device.
+        is_wide: whether something else than latency may be asked for.
 
     Raises:
         ProfileError: the profiles do not belong together.
@@ -60,8 +62,8 @@ def with_branches(
         for near in edge:
             for far in cloud:
                 model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
-                spans = envelope(model, down_per_up=down_per_up)
-                found |= {graph.id_of(each): each for span in spans if _is_branch(graph, each := span.line.edge)}
+                sets = proposals(model, down_per_up=down_per_up, is_wide=is_wide)
+                found |= {graph.id_of(each): each for each in sets if _is_branch(graph, each)}
         edge = [with_cuts(near, graph, found.values()) for near in edge]
         cloud = [with_cuts(far, graph, found.values()) for far in cloud]
     return CandidateTable.from_profiles(
@@ -76,24 +78,38 @@ def with_branches(
 
 
 def additive_table(
-    model: AdditiveModel, *, layers: Sequence[str] = (), kept: Constraints, down_per_up: float, slowdown: float
+    model: AdditiveModel,
+    *,
+    layers: Sequence[str] = (),
+    kept: Constraints,
+    down_per_up: float,
+    slowdown: float,
+    is_wide: bool = False,
 ) -> CandidateTable:
     """The candidates of a model whose layer times add: its prefixes and its envelope, by every codec of some rate."""
     names = tuple(layers) or tuple(f"layer{index}" for index in range(model.wiring.layers))
     pinned = model.pinned.copy()
     pinned[sorted(_pinned(kept, names))] = True
     loaded = replace(model, cloud_s=model.cloud_s * slowdown, pinned=pinned)
-    spans = envelope(loaded, down_per_up=down_per_up)
-    rates = [0.0, np.inf, *(span.begin_s_per_byte for span in spans)]
-    if all(len(ways) <= 1 for ways in model.options):
-        rates = [0.0]
-    lines = {(line.edge, tuple(line.codecs.items())): line for span in spans for line in [span.line]}
-    for depth in np.flatnonzero(np.isfinite(prefix_prices(model.at(0.0, 0.0)))).tolist():
+    known = lines(loaded, down_per_up=down_per_up)
+    sets = {frozenset(range(depth)) for depth in prefix_depths(loaded)}
+    sets |= proposals(loaded, down_per_up=down_per_up, is_wide=True) if is_wide else {line.edge for line in known}
+    rates = [0.0]
+    if any(len(ways) > 1 for ways in model.options):
+        rates += [np.inf, *_crossings(known)]
+    found = {(line.edge, tuple(line.codecs.items())): line for line in known}
+    for edge in sets:
         for rate in rates:
-            line = model.line(frozenset(range(depth)), up_s_per_byte=rate, down_per_up=down_per_up)
-            lines.setdefault((line.edge, tuple(line.codecs.items())), line)
-    rows = [_additive_row(model, line) for line in lines.values()]
+            line = model.line(edge, up_s_per_byte=rate, down_per_up=down_per_up)
+            found.setdefault((line.edge, tuple(line.codecs.items())), line)
+    rows = [_additive_row(model, line) for line in found.values()]
     return CandidateTable.from_rows(rows, model_name="additive", model_digest="", layers=names)
+
+
+def _crossings(known: Sequence[Line]) -> Iterator[float]:
+    """Seconds per byte at which one line of an envelope passes into the next."""
+    for before, after in pairwise(known):
+        yield (after.offset_s - before.offset_s) / (before.nbytes - after.nbytes)
 
 
 def _pinned(kept: Constraints, layers: Sequence[str]) -> frozenset[int]:

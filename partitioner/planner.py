@@ -167,6 +167,7 @@ class Planner:
                 down_per_up=down_per_up,
                 slowdown=load.slowdown,
                 closed_sets=closed_sets,
+                is_wide=not isinstance(objective or Latency(), Latency),
             )
 
         def unbounded() -> CandidateTable:
@@ -186,7 +187,13 @@ class Planner:
     ) -> Planner:
         """Plan for layer times that add up, without profiles; arguments are those of ``from_profiles``."""
         asked = constraints or ANYTHING
-        table = additive_table(model, kept=asked, down_per_up=down_per_up, slowdown=load.slowdown)
+        table = additive_table(
+            model,
+            kept=asked,
+            down_per_up=down_per_up,
+            slowdown=load.slowdown,
+            is_wide=not isinstance(objective or Latency(), Latency),
+        )
         return Planner(table, constraints=asked, objective=objective)
 
     def at(self, link: Link, load: Load = IDLE) -> Decision:
