@@ -4,7 +4,7 @@ The eager runtime needs torch; another is admitted where it is installed, the bu
 bundle's check (``check``). Which of two admitted ones is faster is found by a short race of the whole model. Both
 happen in a child process (``trial``), so that neither the whole model nor a runtime that loses is ever loaded here.
 Verdicts and races are remembered in the cache by everything they depend on; a cache that cannot be written costs time,
-never an answer.
+never an answer. ``CLEFT_RUNTIME`` in the environment names what ``auto`` stands for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from partitioner.bundle import CHECK, ONNX_MODEL, Bundle, cache_dir
-from partitioner.errors import CleftError, ModelError
+from partitioner.errors import CleftError, ModelError, UsageError
 from partitioner.runtimes import EAGER, ORT, RUNTIMES, Engine
 from partitioner.runtimes.trial import Question, ask
 
@@ -90,6 +90,8 @@ def choose(
     Raises:
         ModelError: the runtime asked for is not admitted, or none is.
     """
+    if runtime == AUTO:
+        runtime = _meant_by_auto()
     if runtime != AUTO:
         if (why := refusal(bundle, runtime, device=device, threads=threads)) is not None:
             raise ModelError(f"{bundle.name} cannot be opened with --runtime {runtime}: {why}")
@@ -116,7 +118,7 @@ def refusal(bundle: Bundle, runtime: str, *, device: str = "auto", threads: int 
     if runtime == EAGER:
         return None
     try:
-        bundle.runtime_file(runtime)
+        _ = bundle.runtime_file(runtime), bundle.check  # both whole, or no verdict is asked for and kept
         place = _place(bundle, "verdict", runtime, device=device, threads=threads)
         known = _recall(place)
         if isinstance(known, dict) and "fault" in known:
@@ -142,6 +144,13 @@ def load(bundle: Bundle, runtime: str, *, device: str, threads: int, allow_ops: 
     from partitioner.runtimes.eager import open_engine as open_eager
 
     return open_eager(bundle, device=device, threads=threads, allow_ops=allow_ops)
+
+
+def _meant_by_auto() -> str:
+    named = os.environ.get("CLEFT_RUNTIME", AUTO)
+    if named not in (AUTO, *RUNTIMES):
+        raise UsageError(f"CLEFT_RUNTIME is {named!r}, which is none of {AUTO}, {', '.join(RUNTIMES)}")
+    return named
 
 
 def _race(
