@@ -3,8 +3,9 @@
 Layer times do not add up to a segment's, but what they are off by changes slowly with how much is computed. So a
 segment's time is the sum of its layers' times the ratio of measured to summed time at the prefixes (or suffixes) of
 nearly the same sum. Bytes are exact; codecs cost what they cost on the same tensor at another cut, or on the one
-nearest in size (then nobody knows what a lossy one does to the answer, and it stays out). Memory is weights and the
-most that is alive at once between layers. Times are marked calibrated.
+nearest in size (then nobody knows what a lossy one does to the answer, and it stays out). Memory is weights (counted
+for each layer, also where layers share them) and the most that is alive at once between layers. Times are marked
+calibrated.
 """
 
 from __future__ import annotations
