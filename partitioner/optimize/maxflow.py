@@ -74,9 +74,15 @@ def scaled(network: Network) -> tuple[IntArray, float, int]:
     """Whole capacities, the seconds that one step of them is, and the capacity that stands for an infinite one.
 
     The sum of all capacities into or out of any node is under 2^62.
+
+    Raises:
+        PlanError: the finite ones have no finite sum.
     """
     is_finite = np.isfinite(network.capacity_s)
-    total_s = float(network.capacity_s[is_finite].sum())
+    with np.errstate(over="ignore"):
+        total_s = float(network.capacity_s[is_finite].sum())
+    if not np.isfinite(total_s):
+        raise PlanError("costs over 1e308 s in all cannot be cut")
     blocked = network.tails[~is_finite], network.heads[~is_finite]
     most = max((int(np.bincount(ends).max()) for ends in blocked if len(ends)), default=0)
     exponent = int(np.floor(np.log2(_MAX_SUM / (most + 2)) - np.log2(total_s))) if total_s > 0 else 0
@@ -85,8 +91,7 @@ def scaled(network: Network) -> tuple[IntArray, float, int]:
     capacities[is_finite] = np.rint(network.capacity_s[is_finite] * scale).astype(np.int64)
     infinite = int(capacities.sum()) + 1
     capacities[~is_finite] = infinite
-    if infinite * (most + 2) >= _MAX_SUM:
-        raise PlanError(f"costs of {total_s:g} s in all cannot be scaled to whole steps")
+    assert infinite * (most + 2) < _MAX_SUM
     return capacities, 1.0 / scale, infinite
 
 

@@ -188,6 +188,20 @@ def test_capacities_of_any_size_are_scaled_within_their_sum(total_s: float) -> N
     assert step_s * 4000 <= 1e-12 * float(capacity_s[finite].sum())
 
 
+def test_capacities_without_a_sum_are_refused() -> None:
+    ends = np.array([0, 0]), np.array([1, 1])
+    network = maxflow.Network(nodes=2, source=0, sink=1, tails=ends[0], heads=ends[1], capacity_s=np.full(2, 1e308))
+    with pytest.raises(PlanError, match="cannot be cut"):
+        maxflow.min_cut(network)
+
+
+def test_a_network_that_only_infinite_arcs_separate_is_refused() -> None:
+    ends = np.array([0, 2]), np.array([2, 1])
+    network = maxflow.Network(nodes=3, source=0, sink=1, tails=ends[0], heads=ends[1], capacity_s=np.full(2, np.inf))
+    with pytest.raises(PlanError, match="what may not be sent"):
+        maxflow.min_cut(network)
+
+
 def test_costs_that_make_no_sense_are_refused() -> None:
     good = dads()
     with pytest.raises(PlanError, match=r"up_s has not 3 entries; edge_s is negative or not a number"):
