@@ -66,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
     engine = open_engine(
         bundle, runtime=args.runtime, device=args.device, threads=args.threads, allow_ops=args.allow_ops
     )
+    samples = samples_of(args, bundle)
     steps = measure_steps(
         bundle,
         engine,
         budget_s=args.budget,
         binding=binding_of(args, bundle.graph),
-        samples=samples_of(args, bundle),
+        samples=samples,
     )
     with progress(f"profiling {bundle.name}", total=1.0) as advance:
         done = 0.0
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
                 break
             advance(max(0.0, share - done), "")
             done = max(done, share)
+    if profile.samples < len(samples.samples):
+        warn(f"codecs were judged on {profile.samples} of {len(samples.samples)} samples: a larger --budget takes more")
     if profile.noisy:
         warn(
             f"this machine is noisy: whole runs spread by {profile.noise_ratio:.0%} of their median, "

@@ -9,7 +9,8 @@ quadratic in the number of cuts, hence a budget:
    at the others is packed all the same (``crossings``).
 4. Lossy codecs are judged by what they do to the answers (``judge``), and the original input is re-encoded
    (``sources``): a quarter of what is left, half of it where there are samples. A single sample is judged at every
-   cut that was prepared; of several, a cut that was not reached with all of them has no deviation.
+   cut that was prepared. Of several, as many are used as leave time for some cuts, spread evenly over those given, and
+   a cut that was not reached with all of these has no deviation.
 5. Cuts are timed in turns (head, then tail over what the head made), so that drift falls on all alike.
 6. The others are *calibrated*: their timeline estimate times the ratio of measured to estimated at their measured
 neighbours.
@@ -21,14 +22,16 @@ reported by Eshratifar et al., "JointDNN", 2019, and Zhang et al., "nn-Meter", M
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
 from partitioner.bundle import Bundle
 from partitioner.dims import Binding
 from partitioner.errors import PlanError, SegmentError
+from partitioner.inputs import Sample
 from partitioner.measure.assemble import CutRuns, Measured, cut_profiles, layer_profiles
 from partitioner.measure.codecs import CodecMeasure, CodecMeter, CutCodecs
 from partitioner.measure.cold import Pause
@@ -37,7 +40,7 @@ from partitioner.measure.device import device_info, peak_rss_bytes, runtime_reco
 from partitioner.measure.judge import Judge
 from partitioner.measure.sources import SourceJudge, original
 from partitioner.measure.statistics import spread_out, timing
-from partitioner.measure.subject import Subject, middling
+from partitioner.measure.subject import Subject, middling, spread
 from partitioner.profile import Profile, SourceProfile, Timing
 from partitioner.runtimes import Array, Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
@@ -58,8 +61,9 @@ _PACK_SHARE = 0.1
 """Of the budget: packing what crosses at the cuts that are not run by themselves."""
 _JUDGE_SHARE = 0.5
 """Of the time that is left then, where there are several samples to judge codecs on."""
+_ANSWER_SHARE = 0.1
 _SOURCE_SHARE = 0.4
-"""Of the time for judging: re-encoding the original input."""
+"""Of the time for judging: until when samples are answered exactly, and the original input is re-encoded."""
 
 Steps = Generator[float, None, Profile]
 
@@ -122,14 +126,18 @@ class _Measurement:
         self._costs: dict[str, CutCost] = {}
         self._inputs = max(1, len(samples.samples))
         self._has_samples = bool(samples.samples)
-        self._judge = Judge(engine, self._cuts, self._tensors(samples), samples.labels) if is_judged else None
+        samples = spread(samples)
+        self._judge = Judge(engine, self._cuts, self._inputs_of(samples), samples.labels) if is_judged else None
         self._sources = self._source_judge(samples) if is_judged else None
 
-    def _tensors(self, samples: SampleSet) -> list[Mapping[str, Array]]:
-        """The model's inputs of every sample; the subject's own without samples."""
+    def _inputs_of(self, samples: SampleSet) -> list[Callable[[], Mapping[str, Array]]]:
+        """Prepares the model's inputs of every sample; the subject's own without samples."""
         if not samples.samples:
-            return [self._subject.tensors]
-        return [Subject(self._bundle, self._binding, sample).tensors for sample in samples.samples]
+            return [lambda: self._subject.tensors]
+        return [functools.partial(self._prepared, sample) for sample in samples.samples]
+
+    def _prepared(self, sample: Sample) -> Mapping[str, Array]:
+        return Subject(self._bundle, self._binding, sample).tensors
 
     def _source_judge(self, samples: SampleSet) -> SourceJudge | None:
         given = [sample.source for sample in samples.samples] or [self._subject.source]
@@ -208,7 +216,7 @@ class _Measurement:
         def is_over(share: float) -> bool:
             return self._elapsed() - begun_s > share * window_s
 
-        yield from self._shown(self._judge.prepare())
+        yield from self._shown(self._judge.prepare(should_stop=lambda: is_over(_ANSWER_SHARE)))
         if self._sources is not None:
             whole = self._engine.segment(self._cuts.whole())
             yield from self._shown(self._sources.steps(self._judge, whole, should_stop=lambda: is_over(_SOURCE_SHARE)))

@@ -52,16 +52,17 @@ class Judge:
     """Compares answers with the exact ones.
 
     Args:
-        inputs: the model's inputs of each sample.
+        inputs: prepares the model's inputs of each sample.
         labels: the number of each sample's class, where that is known.
     """
 
     def __init__(
-        self, engine: Engine, cuts: Cuts, inputs: Sequence[Tensors], labels: Sequence[int] | None = None
+        self, engine: Engine, cuts: Cuts, inputs: Sequence[Callable[[], Tensors]], labels: Sequence[int] | None = None
     ) -> None:
         self._engine = engine
         self._cuts = cuts
-        self._inputs = inputs
+        self._given = inputs
+        self._inputs: list[Tensors] = []
         self._labels = labels
         self._exact: list[dict[str, Array]] = []
         self._whole = Tally()
@@ -77,15 +78,18 @@ class Judge:
         """The exact model's."""
         return self._whole.accuracy(self._labels)
 
-    def prepare(self) -> Steps:
-        """Answer every sample exactly.
+    def prepare(self, *, should_stop: Callable[[], bool]) -> Steps:
+        """Answer samples exactly, at least the first; those that are left when it is time to stop are not used.
 
         Raises:
             InputError: a sample does not fit the model, or there are labels and the model scores no classes.
         """
         whole = self._engine.segment(self._cuts.whole())
-        for tensors in self._inputs:
-            self._exact.append(whole(tensors))
+        for prepared in self._given:
+            if self._exact and should_stop():
+                return
+            self._inputs.append(prepared())
+            self._exact.append(whole(self._inputs[-1]))
             self.compare(self._whole, len(self._exact) - 1, self._exact[-1])
             yield
 

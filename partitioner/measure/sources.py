@@ -100,10 +100,12 @@ class SourceJudge:
         self._labels = labels
         self._seen: dict[str, _Seen] = {}
 
-    def steps(
-        self, judge: Judge | None, answer: Answer, *, should_stop: Callable[[], bool]
-    ) -> Generator[None, None, None]:
-        """Measure one way after the other until it is time to stop; ways that save nothing are left out."""
+    def steps(self, judge: Judge, answer: Answer, *, should_stop: Callable[[], bool]) -> Generator[None, None, None]:
+        """Measure one way after the other until it is time to stop; ways that save nothing are left out.
+
+        Only the samples that ``judge`` has answered are used.
+        """
+        self._samples = self._samples[: judge.samples]
         for name in pictures.available():
             seen = _Seen()
             for index, source in enumerate(self._samples):
@@ -116,7 +118,7 @@ class SourceJudge:
                 seen.measures.append(measure)
                 if index == 0 and measure.nbytes >= WORTHWHILE * source.nbytes:
                     break
-                if measure.codec not in EXACT and judge is not None:
+                if measure.codec not in EXACT:
                     judge.compare(seen.tally, index, answer(tensors))
                 yield
             if len(seen.measures) == len(self._samples) and _median_bytes(seen) < WORTHWHILE * self._median_source():

@@ -5,6 +5,7 @@ Floats are drawn at random; integers and booleans are those the model was captur
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from partitioner.dims import Binding, shape_of
 from partitioner.inputs import Sample, random_samples
 from partitioner.profile import SourceKind
 from partitioner.runtimes import Array
+from partitioner.samples import SampleSet
 
 
 class Subject:
@@ -80,6 +82,18 @@ def middling(samples: Sequence[Sample]) -> Sample | None:
     """The sample of median size; None where there is none."""
     ordered = sorted(samples, key=lambda sample: sample.nbytes_original)
     return ordered[len(ordered) // 2] if ordered else None
+
+
+def spread(samples: SampleSet) -> SampleSet:
+    """The samples in an order of which every beginning stands for the whole, however they were sorted.
+
+    Steps of the golden section of their number visit all of them, and cover the whole evenly at every length.
+    """
+    count = len(samples.samples)
+    step = next((each for each in range(round(0.618 * count), count) if math.gcd(each, count) == 1), 1)
+    order = [(count // 2 + index * step) % count for index in range(count)]
+    labels = None if samples.labels is None else tuple(samples.labels[index] for index in order)
+    return SampleSet(samples=tuple(samples.samples[index] for index in order), labels=labels)
 
 
 def _fitting(bundle: Bundle, binding: Binding) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from partitioner.inputs import Sample
 from partitioner.measure import measure_steps, promising
 from partitioner.measure.codecs import CodecMeter
 from partitioner.measure.statistics import calibrate, spread_out, timing
+from partitioner.measure.subject import spread
 from partitioner.profile import Profile, Timing
 from partitioner.runtimes.eager import open_engine
 from partitioner.samples import SampleSet
@@ -248,3 +249,28 @@ def test_a_deep_model_keeps_its_budget_in_small_steps(tmp_path):
         longest_s, last = max(longest_s, now - last), now
     assert time.monotonic() - begun < 4.0
     assert longest_s < 1.0
+
+
+def test_more_samples_than_the_budget_takes_are_sampled_evenly_and_said(small):
+    """Two thousand samples in two seconds: what was used is what every figure rests on."""
+    rng = np.random.default_rng(0)
+    name = small.graph.input_names[0]
+    given = [{name: rng.standard_normal((1, 3, 32, 32)).astype(np.float32)} for _ in range(2000)]
+    samples = SampleSet(samples=tuple(Sample(name="", tensors=each, nbytes_original=1) for each in given))
+    begun = time.monotonic()
+    profile, _ = measure(small, budget_s=2.0, samples=samples)
+    assert time.monotonic() - begun < 8.0
+    assert 0 < profile.samples < 2000
+    assert profile.samples_how == "measured"
+    judged = [cut for cut in profile.cuts[:-1] if cut.codec("int8").deviation is not None]
+    assert judged
+    for cut in judged:
+        assert cut.codec("int4").deviation > cut.codec("int8").deviation > 0.0
+
+
+def test_every_beginning_of_spread_samples_stands_for_the_whole():
+    samples = SampleSet(samples=(Sample(name="", nbytes_original=1),) * 100, labels=tuple(range(100)))
+    for count in (1, 7, 15, 50):
+        found = spread(samples).labels[:count]
+        assert abs(np.mean(found) - 49.5) < 8
+        assert len(set(found)) == count
