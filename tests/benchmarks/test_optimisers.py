@@ -29,7 +29,10 @@ from tests.split_problems import chain_wiring, inception_wiring, skipping_wiring
 FULL = os.environ.get("CLEFT_BENCH") == "full"
 SIZES = (30, 100, 300, 1000, 3000) if FULL else (30, 100, 1000)
 RUNS = 7 if FULL else 5
-MIN_CUT_S, ENVELOPE_S = 20e-3, 0.5
+SLACK = 1 if FULL else 3
+"""With the other tests, on machines busy with something else, the bounds are this many times wider."""
+
+MIN_CUT_S, ENVELOPE_S = 20e-3 * SLACK, 0.5 * SLACK
 KINDS: dict[str, Callable[[int], Wiring]] = {
     "chain": chain_wiring,
     "inception": inception_wiring,
