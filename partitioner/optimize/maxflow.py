@@ -56,18 +56,17 @@ class MinCut:
 
 
 def min_cut(network: Network) -> MinCut:
-    """The minimum cut with the fewest nodes on the source's side.
+    """The minimum cut with the fewest nodes on the source's side; where every cut is infinite, so is the flow.
 
     Raises:
-        PlanError: every cut is infinite.
+        PlanError: the finite capacities have no finite sum.
     """
     capacities, step_s, infinite = scaled(network)
     preflow = _Preflow(network, capacities)
-    while active := preflow.measure():
+    while preflow.flow < infinite and (active := preflow.measure()):
         preflow.discharge(active)
-        if preflow.flow >= infinite:
-            raise PlanError("no split satisfies what was asked: every one sends what may not be sent")
-    return MinCut(near=preflow.reached(), flow_s=preflow.flow * step_s)
+    flow_s = preflow.flow * step_s if preflow.flow < infinite else float("inf")
+    return MinCut(near=preflow.reached(), flow_s=flow_s)
 
 
 def scaled(network: Network) -> tuple[IntArray, float, int]:

@@ -41,10 +41,14 @@ def solve(problem: SplitProblem) -> Split:
 def through(problem: SplitProblem, block: Block, *, most_s: float = np.inf) -> Split:
     """The cheapest closed set that holds all before a block, nothing after it and what it likes of it.
 
+    Its price is infinite where every one sends what may not be sent.
+
     Args:
         most_s: costs over this are never worth paying.
     """
     cut = min_cut(network(problem, block, most_s=most_s))
+    if np.isinf(cut.flow_s):
+        return Split(edge=frozenset(range(block.begin)), price_s=cut.flow_s, bound_s=cut.flow_s)
     inner = np.flatnonzero(cut.near[: block.end - block.begin]) + block.begin
     edge = frozenset((*range(block.begin), *inner.tolist()))
     return Split(edge=edge, price_s=problem.price(edge), bound_s=cut.flow_s + _alike_s(problem, block))

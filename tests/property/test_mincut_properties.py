@@ -195,11 +195,23 @@ def test_capacities_without_a_sum_are_refused() -> None:
         maxflow.min_cut(network)
 
 
-def test_a_network_that_only_infinite_arcs_separate_is_refused() -> None:
+def test_a_network_that_only_infinite_arcs_separate_has_an_infinite_flow() -> None:
     ends = np.array([0, 2]), np.array([2, 1])
     network = maxflow.Network(nodes=3, source=0, sink=1, tails=ends[0], heads=ends[1], capacity_s=np.full(2, np.inf))
-    with pytest.raises(PlanError, match="what may not be sent"):
-        maxflow.min_cut(network)
+    assert maxflow.min_cut(network).flow_s == np.inf
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+def test_where_much_may_not_be_sent_the_rest_is_still_cut(share: float) -> None:
+    """Blocks through which nothing may be sent are passed over."""
+    generator = np.random.default_rng(15)
+    for _ in range(40):
+        for wiring in (*branched(generator, 14), random_wiring(generator, 8)):
+            problem = random_problem(generator, wiring)
+            problem.up_s[generator.random(wiring.flows) < share] = np.inf
+            found = mincut.solve(problem)
+            assert is_close(found.price_s, exhaustive.solve(problem).price_s)
+            assert is_close(found.bound_s, found.price_s)
 
 
 def test_costs_that_make_no_sense_are_refused() -> None:
