@@ -108,7 +108,7 @@ def test_what_crosses_is_packed_also_where_no_time_is_left_to_run_the_cut(tmp_pa
     engine, cuts = open_engine(bundle, device="cpu", threads=1), Cuts(bundle.graph, bundle.digest)
     tensors = {bundle.graph.inputs[0].name: np.random.default_rng(3).standard_normal((1, 3, 32, 32), np.float32)}
     sample = Sample(name="noise", tensors=tensors, nbytes_original=12288)
-    profile, _ = measure(bundle, budget_s=1.0, samples=SampleSet(samples=(sample,)))
+    profile, _ = measure(bundle, budget_s=3.0, samples=SampleSet(samples=(sample,)))
     assert "calibrated" in {cut.prefix.how for cut in profile.cuts}
     for cut, found in zip(cuts.candidates, profile.cuts, strict=True):
         if cut.is_local:
