@@ -22,7 +22,7 @@ NOTES = (
     "the links are emulated by a relay: rates as JointDNN and DADS use them, round trips of 100, 40 and 5 ms",
     "the weights of alexnet and resnet18 are random (nothing is downloaded): answers mean nothing, but can be compared",
     "times are medians over three photographs; all-cloud sends the photograph's own bytes where that is best",
-    "> marks what the planner chose, * what was fastest; codecs may round features by 2 % of their largest value",
+    "> marks what the planner chose, * what was fastest; codecs may change the answers by 2 % of the largest value",
 )
 
 

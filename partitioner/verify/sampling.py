@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 BEST = 10
+STRETCH = 2.5
 _READY_S = 0.15
 """To have a plan made ready on both sides."""
 _RUNS = ((0.4, 4), (3.0, 2))
@@ -21,7 +22,8 @@ _RUNS = ((0.4, 4), (3.0, 2))
 def sample(predicted_s: Sequence[float], *, always: Sequence[int], limit_s: float, best: int = BEST) -> dict[int, int]:
     """Ranks of the plans that can be measured within ``limit_s``, each with its number of runs.
 
-    Where even the best predicted do not fit, they are run less often, and then fewer of them.
+    Where even the best predicted do not fit, they are run less often; then once each in up to ``STRETCH`` times as
+    long; then fewer of them.
 
     Args:
         predicted_s: predictions, the fastest first.
@@ -59,16 +61,16 @@ def spread(ranks: Sequence[int]) -> Iterator[int]:
 def _fitted(
     wanted: Sequence[int], predicted_s: Sequence[float], *, always: Sequence[int], limit_s: float
 ) -> dict[int, int]:
-    """Runs of what is wanted: as many as they deserve, else two, else one, else the worst predicted go."""
+    """Runs of what is wanted: as many as they deserve, else two, else one, and the worst predicted go."""
     runs: dict[int, int] = {}
     for most in (_RUNS[0][1], 2, 1):
         runs = {rank: min(most, runs_of(predicted_s[rank])) for rank in wanted}
         if _cost_s(runs, predicted_s) <= limit_s:
             return runs
     for rank in sorted(set(wanted) - set(always), reverse=True):
-        del runs[rank]
-        if _cost_s(runs, predicted_s) <= limit_s:
+        if _cost_s(runs, predicted_s) <= STRETCH * limit_s:
             break
+        del runs[rank]
     return runs
 
 
