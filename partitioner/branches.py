@@ -15,13 +15,13 @@ from itertools import pairwise
 import numpy as np
 
 from partitioner.codecmix import EXACT, SOURCE
-from partitioner.cost import Candidate, CandidateTable, Row, check_sides
+from partitioner.cost import Candidate, CandidateTable, FloatArray, Row, check_sides
 from partitioner.cost.unmeasured import codecs_by_flow, graph_of, layer_times_s, with_cuts
 from partitioner.layergraph import INPUT, LayerGraph
 from partitioner.optimize.additive import AdditiveModel, Line, Option
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.problem import Wiring
-from partitioner.optimize.proposals import lines, prefix_depths, proposals
+from partitioner.optimize.proposals import fewer, lines, prefix_depths, proposals
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, Profile
 
 
@@ -58,12 +58,22 @@ def with_branches(
     graph = graph_of(edge[0])
     found = {graph.id_of(each): each for each in closed_sets if _is_branch(graph, each)}
     if graph.flows and not graph.is_chain:
+        weights = np.array([layer.weight_bytes for layer in edge[0].layers], dtype=np.float64)
         pinned = _pinned(kept, graph.layers)
         for near in edge:
             for far in cloud:
                 model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
-                sets = proposals(model, down_per_up=down_per_up, is_wide=is_wide)
-                found |= {graph.id_of(each): each for each in sets if _is_branch(graph, each)}
+                sets = proposals(
+                    model,
+                    down_per_up=down_per_up,
+                    is_wide=is_wide or kept.bounds_memory,
+                    weight_bytes=weights if kept.bounds_memory else None,
+                )
+                possible = [
+                    each for each in sets if _is_branch(graph, each) and _has_room(kept, weights, each, graph.needed)
+                ]
+                branches = fewer(model, possible, down_per_up=down_per_up)
+                found |= {graph.id_of(each): each for each in branches}
         edge = [with_cuts(near, graph, found.values()) for near in edge]
         cloud = [with_cuts(far, graph, found.values()) for far in cloud]
     return CandidateTable.from_profiles(
@@ -120,6 +130,12 @@ def _pinned(kept: Constraints, layers: Sequence[str]) -> frozenset[int]:
 def _is_branch(graph: LayerGraph, edge: frozenset[int]) -> bool:
     """Whether a closed set is no prefix and leaves something to the cloud."""
     return edge != frozenset(range(len(edge))) and not graph.needed <= edge and bool(graph.crossing(edge))
+
+
+def _has_room(kept: Constraints, weights: FloatArray, edge: frozenset[int], needed: frozenset[int]) -> bool:
+    """Whether the weights of either side are within its memory."""
+    sides = ((kept.max_edge_bytes, edge), (kept.max_cloud_bytes, needed - edge))
+    return all(most is None or weights[sorted(layers)].sum() <= most for most, layers in sides)
 
 
 def _model(

@@ -105,7 +105,7 @@ def _print(table: CandidateTable, found: list[Gains], notes: list[str]) -> None:
             digits(each.all_local.predicted_s * 1e3),
             digits(each.all_cloud.predicted_s * 1e3),
             digits(each.chosen.predicted_s * 1e3),
-            f"{each.chosen.candidate.cut} ({each.chosen.candidate.codec})",
+            f"{each.chosen.candidate.label} ({each.chosen.candidate.codec})",
             f"{each.gain:.2f}x",
         )
         for each in found

@@ -13,7 +13,7 @@ from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
 from partitioner.cost import TERMS, CandidateTable
-from partitioner.optimize.gains import Gains
+from partitioner.optimize.gains import gains_of
 from partitioner.optimize.objectives import OBJECTIVES, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
 from partitioner.planner import Trade
@@ -105,8 +105,8 @@ def answer(
         "load": choice.load.to_json(),
         "objective": choice.objective.name,
         "chosen": choice.chosen.to_json(),
-        "verdict": _gains(choice).verdict,
-        "gain": _gains(choice).gain,
+        "verdict": _verdict(choice),
+        "gain": gains_of(choice).gain,
         "candidates": [priced.to_json() for priced in _shown(choice, top)],
         "front": [
             {
@@ -121,8 +121,11 @@ def answer(
     }
 
 
-def _gains(choice: Choice) -> Gains:
-    return Gains(link=choice.link, chosen=choice.chosen, all_local=choice.all_local, all_cloud=choice.all_cloud)
+def _verdict(choice: Choice) -> str:
+    """The advice; a comparison of latencies, where that is the objective."""
+    if isinstance(choice.objective, Latency):
+        return gains_of(choice).verdict
+    return f"{choice.chosen.candidate.label} is best by {choice.objective.name}"
 
 
 def _shown(choice: Choice, top: int | None) -> list[Priced]:
@@ -142,7 +145,7 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
             f"worker under load: {ms(choice.load.queue_s)} of waiting, tails {choice.load.slowdown:.3g} times as long"
         )
     print(f"cut {chosen.candidate.cut}, codec {chosen.candidate.codec}{_runtimes(chosen)}: {_prediction(choice)}")
-    print(f"{_gains(choice).verdict}\n")
+    print(f"{_verdict(choice)}\n")
     total_s = chosen.predicted_s or 1.0
     sizes = {"up_s": chosen.candidate.up_bytes, "down_s": chosen.candidate.down_bytes}
     terms = [(term, getattr(chosen.breakdown, term)) for term in TERMS]
@@ -186,7 +189,7 @@ def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
     print()
     rows = [
         (
-            trade.candidate.cut,
+            trade.candidate.label,
             "-" if trade.candidate.is_local else trade.candidate.codec,
             *map(_score, (each.name for each in by), trade.scores),
         )
@@ -206,7 +209,7 @@ def _row(priced: Priced) -> tuple[str, ...]:
     mark = "*" if candidate.is_calibrated else ""
     up, down = ("-", "-") if candidate.is_local else (size(candidate.up_bytes), size(candidate.down_bytes))
     return (
-        candidate.cut,
+        candidate.label,
         "-" if candidate.is_local else candidate.codec,
         f"{ms(priced.predicted_s)}{mark}",
         up,
@@ -217,6 +220,8 @@ def _row(priced: Priced) -> tuple[str, ...]:
 
 def _notes(table: CandidateTable, shown: list[Priced]) -> list[str]:
     notes = list(table.notes)
+    names = {priced.candidate.label: priced.candidate.cut for priced in shown}
+    notes += [f"{label} is {cut}" for label, cut in names.items() if label != cut]
     if any(priced.candidate.is_calibrated for priced in shown):
         notes.append("* a compute time of this row is calibrated, not measured: profile with a larger --budget")
     changes = [priced.candidate.measured_deviation for priced in shown]

@@ -120,7 +120,7 @@ def _row(point: Breakpoint) -> tuple[str, ...]:
     times = fast if slow == fast else f"{slow} - {fast}"
     if chosen.is_local:
         return rates, chosen.cut, "-", "-", f"{times}{mark}"
-    return rates, chosen.cut, chosen.codec, size(chosen.up_bytes), f"{times}{mark}"
+    return rates, chosen.label, chosen.codec, size(chosen.up_bytes), f"{times}{mark}"
 
 
 def _rate(bytes_per_s: float) -> str:
@@ -131,6 +131,8 @@ def _rate(bytes_per_s: float) -> str:
 
 def _notes(planner: Planner, points: tuple[Breakpoint, ...]) -> list[str]:
     notes = list(planner.everything.notes)
+    shown = {point.candidate.label: point.candidate.cut for point in points if point.candidate is not None}
+    notes += [f"{label} is {cut}" for label, cut in shown.items() if label != cut]
     if any(point.candidate is not None and point.candidate.is_calibrated for point in points):
         notes.append("* a compute time of this row is calibrated, not measured: profile with a larger --budget")
     return notes

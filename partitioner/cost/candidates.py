@@ -82,6 +82,12 @@ class Candidate:
         return self.cut == ALL_CLOUD
 
     @property
+    def label(self) -> str:
+        """The cut's name for a column of a table: of a cut through branches only where the first of them ends."""
+        first, *others = self.cut.split("+")
+        return f"{first}+{len(others)} more" if others and self.edge_layers is not None else self.cut
+
+    @property
     def measured_deviation(self) -> float | None:
         """What the codecs do to the answer, max|a-b| / max|b| of its outputs; None where nobody measured it."""
         return None if self.deviation == INCOMPARABLE else self.deviation

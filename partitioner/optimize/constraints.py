@@ -60,6 +60,11 @@ class Constraints:
         """Whether it says how far an answer may be off, and so admits lossy codecs."""
         return self.max_deviation is not None or self.min_accuracy is not None
 
+    @property
+    def bounds_memory(self) -> bool:
+        """Whether it says how much memory a side may take."""
+        return self.max_edge_bytes is not None or self.max_cloud_bytes is not None
+
     def kept(self, layers: Sequence[str]) -> dict[str, frozenset[int]]:
         """Which layers each pin keeps on the device.
 

@@ -9,19 +9,23 @@ from dataclasses import dataclass
 
 from partitioner.cost import IDLE, SOURCE, BoolArray, CandidateTable, Load
 from partitioner.link import Link
-from partitioner.optimize.scan import Priced, choose
+from partitioner.optimize.scan import Choice, Priced, choose
 
 WORTHWHILE_RATIO = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gains:
-    """What the chosen cut gains on one link over all-local and over all-cloud at its best."""
+    """What the chosen cut gains on one link over all-local and over all-cloud at its best.
+
+    ``alternatives`` are those of the two that keep what is asked.
+    """
 
     link: Link
     chosen: Priced
     all_local: Priced
     all_cloud: Priced
+    alternatives: tuple[Priced, ...]
 
     @property
     def is_split(self) -> bool:
@@ -39,29 +43,32 @@ class Gains:
         return _ratio(self.all_cloud.predicted_s, self.chosen.predicted_s)
 
     @property
-    def best_alternative(self) -> Priced:
-        """The faster of all-local and all-cloud."""
-        return min(self.all_local, self.all_cloud, key=lambda priced: priced.predicted_s)
+    def best_alternative(self) -> Priced | None:
+        """The faster of all-local and all-cloud; None where neither keeps what is asked."""
+        return min(self.alternatives, key=lambda priced: priced.predicted_s, default=None)
 
     @property
     def gain(self) -> float:
-        """Speed-up over the better of all-local and all-cloud; 1 where one of them was chosen."""
-        return min(self.over_local, self.over_cloud)
+        """Speed-up over the better of all-local and all-cloud; 1 where one of them was chosen, or neither may be."""
+        best = self.best_alternative
+        return 1.0 if best is None else _ratio(best.predicted_s, self.chosen.predicted_s)
 
     @property
     def is_worthwhile(self) -> bool:
         """Whether to split."""
-        return self.is_split and self.gain >= WORTHWHILE_RATIO
+        return self.is_split and (self.best_alternative is None or self.gain >= WORTHWHILE_RATIO)
 
     @property
     def verdict(self) -> str:
         """The advice in one sentence."""
+        if self.best_alternative is None:
+            return f"splitting at {self.chosen.candidate.label}: neither side alone keeps what is asked"
         if self.is_worthwhile:
-            return f"splitting at {self.chosen.candidate.cut} gains {_text(self.gain)} over {self._alternative()}"
+            return f"splitting at {self.chosen.candidate.label} gains {_text(self.gain)} over {self._alternative()}"
         if self.is_split:
             return (
                 f"do not split: {self._alternative()} is as good "
-                f"({self.chosen.candidate.cut} would gain only {_text(self.gain)})"
+                f"({self.chosen.candidate.label} would gain only {_text(self.gain)})"
             )
         return f"do not split: {self._alternative()} is best"
 
@@ -84,7 +91,9 @@ class Gains:
         }
 
     def _alternative(self) -> str:
-        candidate = self.best_alternative.candidate
+        best = self.best_alternative
+        assert best is not None
+        candidate = best.candidate
         if candidate.is_local:
             return "the device alone"
         if candidate.codec.startswith(SOURCE):
@@ -94,8 +103,18 @@ class Gains:
 
 def gains(table: CandidateTable, link: Link, load: Load = IDLE, *, allowed: BoolArray | None = None) -> Gains:
     """Compare the best candidate that is allowed with running everything on one side."""
-    choice = choose(table, link, load, allowed=allowed)
-    return Gains(link=link, chosen=choice.chosen, all_local=choice.all_local, all_cloud=choice.all_cloud)
+    return gains_of(choose(table, link, load, allowed=allowed))
+
+
+def gains_of(choice: Choice) -> Gains:
+    """Compare what was chosen with running everything on one side."""
+    return Gains(
+        link=choice.link,
+        chosen=choice.chosen,
+        all_local=choice.all_local,
+        all_cloud=choice.all_cloud,
+        alternatives=choice.alternatives,
+    )
 
 
 def _ratio(slower_s: float, faster_s: float) -> float:

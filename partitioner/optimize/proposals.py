@@ -3,8 +3,8 @@
 For latency these are the sets of the min-cut envelope: one of them is best at any uplink rate. What is best by another
 objective may lie between them, since a largest of stages is no sum. Then envelopes with the worker taken for faster and
 slower join, and the sets that differ from a proposal or a prefix by a layer or two; of all these, those that no other
-beats in work on either side and in bytes either way (a Pareto local search). ``tests/benchmarks/test_planner.py`` says
-how far that is from the optimum.
+beats in work on either side, bytes either way and, if it is bounded, memory: a Pareto local search. How far that is
+from the optimum, ``tests/benchmarks/test_planner.py`` says.
 
 Source: Paquete, Chiarandini and Stuetzle, "Pareto local optimum sets in the biobjective TSP", 2004.
 """
@@ -27,6 +27,9 @@ _TILTS = (1 / 8, 1 / 2.8, 1.0, 2.8, 8.0)
 _STEPS = 2
 _TANGLE = 250
 TOLERANCE = 1e-3
+FEW = 32
+"""So many closed sets are all priced with every codec and runtime; of more, those that are best somewhere."""
+_RATES_BYTES_PER_S = tuple(10.0 ** (exponent / 4) for exponent in range(16, 35))
 _MAX_LAYERS = 300
 """Above this the neighbours of prefixes are left out: there are a thousand prefixes then, and they lie close."""
 
@@ -41,13 +44,16 @@ def lines(model: AdditiveModel, *, down_per_up: float) -> list[Line]:
     return [span.line for span in envelope(model, down_per_up=down_per_up, tolerance=tolerance)]
 
 
-def proposals(model: AdditiveModel, *, down_per_up: float, is_wide: bool) -> set[frozenset[int]]:
+def proposals(
+    model: AdditiveModel, *, down_per_up: float, is_wide: bool, weight_bytes: FloatArray | None = None
+) -> set[frozenset[int]]:
     """Closed sets to price beside all prefixes.
 
     Args:
         model: layer times that add.
         down_per_up: how many times faster the way down is.
-        is_wide: whether something else than latency may be asked for.
+        is_wide: whether something else than latency is asked for.
+        weight_bytes: of each layer (n,), where memory is bounded.
     """
     found = {line.edge for line in lines(model, down_per_up=down_per_up)}
     if not is_wide:
@@ -62,8 +68,23 @@ def proposals(model: AdditiveModel, *, down_per_up: float, is_wide: bool) -> set
     pinned = frozenset(np.flatnonzero(model.pinned).tolist())
     for _ in range(_STEPS):
         near |= {edge for each in near for edge in walk.neighbours(each) if pinned <= edge}
-        near = _unbeaten(model, near)
+        near = _unbeaten(model, near, weight_bytes)
     return found | near
+
+
+def fewer(model: AdditiveModel, sets: Collection[frozenset[int]], *, down_per_up: float) -> list[frozenset[int]]:
+    """Of many closed sets those that are best, by latency or their slowest stage, at some rate and load of a grid."""
+    found = list(sets)
+    if len(found) <= FEW:
+        return found
+    near_s, far_s, up_bytes, down_bytes = np.array([_amounts(model, edge) for edge in found]).T
+    kept: dict[int, None] = {}
+    for rate in _RATES_BYTES_PER_S:
+        up_s, down_s = up_bytes / rate, down_bytes / (rate * down_per_up)
+        for tilt in _TILTS:
+            kept[int((near_s + up_s + tilt * far_s + down_s).argmin())] = None
+            kept[int(np.max([near_s, up_s, tilt * far_s, down_s], axis=0).argmin())] = None
+    return [found[row] for row in kept]
 
 
 def prefix_depths(model: AdditiveModel) -> list[int]:
@@ -92,9 +113,15 @@ class _Walk:
                 yield edge | {layer}
 
 
-def _unbeaten(model: AdditiveModel, found: Collection[frozenset[int]]) -> set[frozenset[int]]:
+def _unbeaten(
+    model: AdditiveModel, found: Collection[frozenset[int]], weight_bytes: FloatArray | None
+) -> set[frozenset[int]]:
     sets = list(found)
-    kept = front(np.array([_amounts(model, edge) for edge in sets]))
+    amounts = np.array([_amounts(model, edge) for edge in sets])
+    if weight_bytes is not None:
+        near_bytes = np.array([weight_bytes[list(edge)].sum() for edge in sets])
+        amounts = np.column_stack([amounts, near_bytes, weight_bytes.sum() - near_bytes])
+    kept = front(amounts)
     return {sets[row] for row in kept.tolist()}
 
 

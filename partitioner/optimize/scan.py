@@ -78,6 +78,7 @@ class Choice:
     """The candidates that are allowed, best first: ``ranked[0]`` is the chosen one.
 
     Both extremes are there to compare with, allowed or not: ``all_cloud`` is the fastest way to run all of it there.
+    ``alternatives`` are those of them that are allowed.
     """
 
     link: Link
@@ -86,6 +87,7 @@ class Choice:
     ranked: tuple[Priced, ...]
     all_local: Priced
     all_cloud: Priced
+    alternatives: tuple[Priced, ...]
 
     @property
     def chosen(self) -> Priced:
@@ -124,13 +126,19 @@ def choose(
         )
 
     fastest = np.argsort(totals_s, kind="stable").tolist()
+    local = next(row for row in fastest if table.candidates[row].is_local)
+    remote = next(row for row in fastest if table.candidates[row].is_all_cloud)
+    fit = [row for row in fastest if allowed is None or allowed[row]]
+    whole = [next((row for row in fit if table.candidates[row].is_local), None)]
+    whole.append(next((row for row in fit if table.candidates[row].is_all_cloud), None))
     return Choice(
         link=link,
         load=load,
         objective=wanted,
         ranked=tuple(priced(row) for row in order),
-        all_local=priced(next(row for row in fastest if table.candidates[row].is_local)),
-        all_cloud=priced(next(row for row in fastest if table.candidates[row].is_all_cloud)),
+        all_local=priced(local),
+        all_cloud=priced(remote),
+        alternatives=tuple(priced(row) for row in whole if row is not None),
     )
 
 
@@ -151,9 +159,9 @@ def reason(loser: tuple[Candidate, Breakdown], *, chosen: tuple[Candidate, Break
         ((name, getattr(breakdown, name) - getattr(best, name)) for name in TERMS), key=lambda difference: difference[1]
     )
     if lost_s == 0:
-        return f"+0 ms: equal to {winner.cut} ({winner.codec}), which leaves the device idle longer or sends no more"
+        return f"+0 ms: equal to {winner.label} ({winner.codec}), which leaves the device idle longer or sends no more"
     is_compared = getattr(best, term) > 0
-    name = f"{winner.cut} ({winner.codec})" if winner.cut == candidate.cut else winner.cut
+    name = f"{winner.label} ({winner.codec})" if winner.cut == candidate.cut else winner.label
     moved_bytes = {"up_s": candidate.up_bytes - winner.up_bytes, "down_s": candidate.down_bytes - winner.down_bytes}
     phrase = _REASONS[term].format(
         amount=size(moved_bytes[term]) if term in moved_bytes else ms(more_s),
