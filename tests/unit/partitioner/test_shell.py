@@ -165,6 +165,7 @@ def test_every_command_of_cleft_plan_loads_and_describes_itself():
     [
         (arguments.positive, {"1": 1.0, "0.5": 0.5, "1e3": 1000.0}),
         (arguments.not_negative, {"0": 0.0, "2.5": 2.5}),
+        (arguments.share, {"0": 0.0, "0.98": 0.98, "98%": 0.98, " 100% ": 1.0}),
         (arguments.at_least_one, {"1": 1.0, "8": 8.0}),
         (arguments.positive_int, {"1": 1, "12": 12}),
         (arguments.not_negative_int, {"0": 0}),
@@ -188,6 +189,7 @@ def test_arguments_are_read(kind, good):
     [
         (arguments.positive, ["0", "-1", "nan", "inf", "", "x", "1e999"]),
         (arguments.not_negative, ["-1", "nan", "-inf"]),
+        (arguments.share, ["1.1", "-0.1", "101%", "%", "nan", ""]),
         (arguments.at_least_one, ["0.99", "nan"]),
         (arguments.positive_int, ["0", "1.5", "-3", "x"]),
         (arguments.duration_s, ["0", "-1s", "1 fortnight", "", "s", "1e999s", "nan"]),
