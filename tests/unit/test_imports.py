@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 HEAVY = ("torch", "torchvision", "grpc", "google", "protos", "scipy", "psutil", "rich", "sklearn", "PIL")
 LIMIT_S = 0.3
@@ -30,17 +32,12 @@ def plan(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_planning_imports_nothing_heavy_and_is_quick():
-    flags = (
-        "cut",
-        "--edge",
-        str(GOLDEN / "edge.json"),
-        "--cloud",
-        str(GOLDEN / "cloud.json"),
-        "--link",
-        "4g",
-        "--json",
-    )
+@pytest.mark.parametrize(
+    ("command", "schema"), [(("cut", "--link", "4g"), "cleft.cut/2"), (("table",), "cleft.table/1")]
+)
+def test_planning_imports_nothing_heavy_and_is_quick(command, schema):
+    profiles = ("--edge", str(GOLDEN / "edge.json"), "--cloud", str(GOLDEN / "cloud.json"))
+    flags = (*command, *profiles, "--json")
     times_s = []
     for _ in range(5):
         begin_s = time.perf_counter()
@@ -48,8 +45,8 @@ def test_planning_imports_nothing_heavy_and_is_quick():
         times_s.append(time.perf_counter() - begin_s)
         assert done.returncode == 0
         assert done.stderr.split() == []
-        assert json.loads(done.stdout)["schema"] == "cleft.cut/2"
-    print(f"cleft-plan cut as a whole process: {min(times_s) * 1e3:.0f} ms")
+        assert json.loads(done.stdout)["schema"] == schema
+    print(f"cleft-plan {command[0]} as a whole process: {min(times_s) * 1e3:.0f} ms")
     assert min(times_s) < LIMIT_S
 
 
