@@ -60,20 +60,21 @@ def with_branches(
     if graph.flows and not graph.is_chain:
         weights = np.array([layer.weight_bytes for layer in edge[0].layers], dtype=np.float64)
         pinned = _pinned(kept, graph.layers)
+        is_wide = is_wide or kept.bounds_memory
         for near in edge:
             for far in cloud:
                 model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
                 sets = proposals(
                     model,
                     down_per_up=down_per_up,
-                    is_wide=is_wide or kept.bounds_memory,
+                    is_wide=is_wide,
                     weight_bytes=weights if kept.bounds_memory else None,
                 )
                 possible = [
                     each for each in sets if _is_branch(graph, each) and _has_room(kept, weights, each, graph.needed)
                 ]
-                branches = fewer(model, possible, down_per_up=down_per_up)
-                found |= {graph.id_of(each): each for each in branches}
+                chosen = fewer(model, possible, down_per_up=down_per_up) if is_wide else possible
+                found |= {graph.id_of(each): each for each in chosen}
         edge = [with_cuts(near, graph, found.values()) for near in edge]
         cloud = [with_cuts(far, graph, found.values()) for far in cloud]
     return CandidateTable.from_profiles(

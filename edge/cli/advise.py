@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, compare and print."""
     from partitioner.link import PRESETS
     from partitioner.optimize.gains import gains
+    from partitioner.units import ms
 
     bundle = open_model(args)
     sample = _sample(args.input, bundle) if args.input is not None else None
@@ -65,6 +66,10 @@ def run(args: argparse.Namespace) -> int:
     notes = list(table.notes)
     if sample is None and bundle.preprocess is not None:
         notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")
+    if not load.is_idle:
+        notes.append(
+            f"the worker is busy: {ms(load.queue_s)} of waiting and tails {load.slowdown:.3g} times as long count"
+        )
     if args.cloud is None:
         notes.append("no --cloud was given: the worker measured is a child process on this machine")
     if args.json:
