@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 from partitioner.cli import arguments
 from partitioner.cli.link import add_link_arguments, link_of
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     table = planner.everything
     allowed = planner.allowed(link, load)
     choice = choose(table, link, load, objective=planner.objective, allowed=allowed)
+    choice = replace(choice, ranked=_by_best_runtimes(choice))
     trades = planner.front(by, link, load) if by else ()
     if args.json:
         print_json(answer(table, choice, top=args.top, trades=trades, by=by))
@@ -128,6 +130,14 @@ def _verdict(choice: Choice) -> str:
     return f"{choice.chosen.candidate.label} is best by {choice.objective.name}"
 
 
+def _by_best_runtimes(choice: Choice) -> tuple[Priced, ...]:
+    """Each cut and codec once, by the pair of runtimes that is best at it."""
+    found: dict[tuple[str, str], Priced] = {}
+    for priced in choice.ranked:
+        found.setdefault((priced.candidate.cut_id, priced.candidate.codec), priced)
+    return tuple(found.values())
+
+
 def _shown(choice: Choice, top: int | None) -> list[Priced]:
     ends = (choice.all_local.candidate, choice.all_cloud.candidate)
     return [
@@ -144,7 +154,8 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
         print(
             f"worker under load: {ms(choice.load.queue_s)} of waiting, tails {choice.load.slowdown:.3g} times as long"
         )
-    print(f"cut {chosen.candidate.cut}, codec {chosen.candidate.codec}{_runtimes(chosen)}: {_prediction(choice)}")
+    by = f", runtimes {chosen.candidate.runtimes}" if table.has_choice_of_runtimes else ""
+    print(f"cut {chosen.candidate.cut}, codec {chosen.candidate.codec}{by}: {_prediction(choice)}")
     print(f"{_verdict(choice)}\n")
     total_s = chosen.predicted_s or 1.0
     sizes = {"up_s": chosen.candidate.up_bytes, "down_s": chosen.candidate.down_bytes}
@@ -157,12 +168,12 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
     print_table(("where the time goes", "time", "share", "bytes"), rows)
     print()
     shown = _shown(choice, top)
-    print_table(
-        ("cut", "codec", "predicted", "up", "down", "why it lost"),
-        [_row(priced) for priced in shown],
-        left=(0, 1, 5),
-        highlight=0,
-    )
+    headings: tuple[str, ...] = ("cut", "codec", "predicted", "up", "down", "why it lost")
+    listed = [_row(priced) for priced in shown]
+    if table.has_choice_of_runtimes:
+        headings = (*headings[:-1], "runtimes", headings[-1])
+        listed = [(*row[:-1], each.candidate.runtimes, row[-1]) for row, each in zip(listed, shown, strict=True)]
+    print_table(headings, listed, left=(0, 1, len(headings) - 1), highlight=0)
     if hidden := len(choice.ranked) - len(shown):
         print(f"{hidden} more candidates: --all shows them")
     for note in _notes(table, shown):
@@ -174,13 +185,6 @@ def _prediction(choice: Choice) -> str:
     if isinstance(choice.objective, Latency):
         return f"{ms(chosen.predicted_s)} predicted"
     return f"{ms(chosen.predicted_s)} predicted, an answer every {ms(chosen.stage_s)} (best by {choice.objective.name})"
-
-
-def _runtimes(priced: Priced) -> str:
-    names = {priced.candidate.edge_runtime, priced.candidate.cloud_runtime} - {"", "eager"}
-    return (
-        f", {priced.candidate.edge_runtime} here, {priced.candidate.cloud_runtime or 'nothing'} there" if names else ""
-    )
 
 
 def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:

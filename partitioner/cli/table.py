@@ -104,8 +104,13 @@ def _print(planner: Planner, points: tuple[Breakpoint, ...], *, down_per_up: flo
     if not load.is_idle:
         print(f"worker under load: {ms(load.queue_s)} of waiting, tails {load.slowdown:.3g} times as long")
     print()
+    headings: tuple[str, ...] = ("uplink Mbit/s", "cut", "codec", "sends", "predicted")
     rows = [_row(point) for point in points]
-    print_table(("uplink Mbit/s", "cut", "codec", "sends", "predicted"), rows, left=(1, 2))
+    if planner.everything.has_choice_of_runtimes:
+        headings = (*headings, "runtimes")
+        by = [point.candidate.runtimes if point.candidate else "-" for point in points]
+        rows = [(*row, each) for row, each in zip(rows, by, strict=True)]
+    print_table(headings, rows, left=(1, 2))
     for note in _notes(planner, points):
         print(f"note: {note}")
 

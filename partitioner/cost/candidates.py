@@ -88,6 +88,11 @@ class Candidate:
         return f"{first}+{len(others)} more" if others and self.edge_layers is not None else self.cut
 
     @property
+    def runtimes(self) -> str:
+        """Which runtime runs on the device, and which on the worker."""
+        return self.edge_runtime if self.is_local else f"{self.edge_runtime} / {self.cloud_runtime}"
+
+    @property
     def measured_deviation(self) -> float | None:
         """What the codecs do to the answer, max|a-b| / max|b| of its outputs; None where nobody measured it."""
         return None if self.deviation == INCOMPARABLE else self.deviation

@@ -138,6 +138,12 @@ class CandidateTable:
     def __len__(self) -> int:
         return len(self.candidates)
 
+    @property
+    def has_choice_of_runtimes(self) -> bool:
+        """Whether a side has several."""
+        far = {candidate.cloud_runtime for candidate in self.candidates if not candidate.is_local}
+        return len({candidate.edge_runtime for candidate in self.candidates}) > 1 or len(far) > 1
+
     def take(self, rows: IntArray) -> CandidateTable:
         """The table of these rows alone, in their order."""
         arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}

@@ -120,6 +120,9 @@ def test_each_side_brings_its_fastest_runtime(run, tmp_path):
     local = next(entry for entry in both["candidates"] if entry["cut"] == "local")
     assert local["edge_runtime"] == "ort"
     assert local["predicted_s"] < alone["local"]["predicted_s"]
+    assert len(both["candidates"]) == len(run("cut", "--link", "4g", "--all")["candidates"])
+    table = run("table", "--edge", str(faster))["breakpoints"]
+    assert {(point["cut"], point["edge_runtime"]) for point in table} >= {("local", "ort"), ("after:block2", "eager")}
 
 
 @pytest.mark.parametrize(
