@@ -126,6 +126,7 @@ class Device:
 
     def __init__(self, model: str, picture: Path | None, *, options: Sequence[str] = ()) -> None:
         given = [] if picture is None else ["--input", str(picture)]
+        self._is_late = False
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "edge", "trial", "--model", model, *given, *options, "--plans", "-", "--json"],
@@ -152,7 +153,7 @@ class Device:
             CleftError: the device failed, lost the worker, or hangs.
         """
         asked = {"plans": list(plans), "cloud": address, "slowdown": slowdown, "seed": seed}
-        late = threading.Timer(time_limit_s + _SLACK_S, self._process.kill)
+        late = threading.Timer(time_limit_s + _SLACK_S, self._end_late)
         late.start()
         try:
             return list(self._records({**asked, "time_limit_s": time_limit_s}))
@@ -187,8 +188,14 @@ class Device:
                 return
         code = self._process.wait()
         self._errors.seek(0)
-        what = "hung and was ended" if code < 0 else "failed"
+        if self._is_late:
+            raise CleftError("the device hung in a trial and was ended")
+        what = f"was ended by signal {-code}" if code < 0 else "failed"
         raise CleftError(f"the device {what}: {_last_line(self._errors.read())}")
+
+    def _end_late(self) -> None:
+        self._is_late = True
+        self._process.kill()
 
 
 def number(record: Record, key: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         time_per_config_s=args.time_per_config,
     )
     with (
+        _quiet_relay(),
         _appending(args.resume or args.save, is_kept=args.resume is not None) as save,
         tempfile.TemporaryDirectory(prefix="cleft-verify-") as folder,
     ):
@@ -257,6 +259,18 @@ def _kept(path: Path | None) -> list[Finding]:
         raise UsageError(f"--resume {path}: {error}") from error
     except ProfileError as error:
         raise UsageError(f"--resume {path}: {error}") from error
+
+
+@contextmanager
+def _quiet_relay() -> Iterator[None]:
+    """A worker that is lost is told once, by the device; the relay's log would tell it again."""
+    log = logging.getLogger("partitioner.relay")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

@@ -140,6 +140,15 @@ def test_a_worker_that_dies_ends_the_trial_with_one_line() -> None:
     assert "\n" not in str(lost.value)
 
 
+def test_a_device_that_is_killed_is_told_from_one_that_fails() -> None:
+    with Device("digits", None) as device:
+        for child in psutil.Process().children():
+            if "trial" in child.cmdline():
+                child.kill()
+        with pytest.raises(CleftError, match="the device was ended by signal 9"):
+            device.trial([{"cut": "local"}], address="127.0.0.1:1", slowdown=1.0, seed=0, time_limit_s=60.0)
+
+
 def test_an_interrupt_leaves_no_process_behind() -> None:
     program = "import sys; from partitioner.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
