@@ -55,6 +55,7 @@ def test_bytes_work_and_memory_are_those_of_the_graph(text: Bundle, profile: Pro
         new = cuts_at(text, length)
         found = at(text, profile, length)
         assert found.binding == new.binding
+        assert found.flows == new.layer_graph.flows
         by_id = {cut.id: cut for cut in cuts_at(text).candidates}
         for cut in found.cuts:
             cost = new.cost(by_id[cut.id])
