@@ -8,6 +8,7 @@ takes 5 to 50 ms for the usual classifiers. Nothing spins: waiting threads slow 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Sessions:
         self._folder = folder
         self._threads = threads
         self.device = device
+        _share_memory()
         self.providers = providers_of(device)
 
     def make(self, part: Part) -> Block:
@@ -58,7 +60,8 @@ class Sessions:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _FATAL_ONLY
-        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry(_FOLDER, str(self._folder.resolve()))
         return options
@@ -99,6 +102,21 @@ def to_ort(array: Array) -> onnxruntime.OrtValue:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
+
+
+@cache
+def _share_memory() -> None:
+    """One arena for the activations of every session of this process, which grows by no more than is asked for.
+
+    Without one, what the C library keeps of freed activations made a MobileNetV2 front 15 MB larger and its runs up to
+    twice as slow; with one each, every block holds its own.
+    """
+    import onnxruntime
+
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1}))
 
 
 def providers_of(device: str) -> tuple[str | tuple[str, Mapping[str, str]], ...]:

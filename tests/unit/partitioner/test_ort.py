@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import threading
 from pathlib import Path
@@ -22,6 +23,7 @@ from partitioner.plan import Segment
 from partitioner.runtimes import Array, check, opening
 from partitioner.runtimes.eager import open_engine as open_eager
 from partitioner.runtimes.ort import OrtEngine, open_engine
+from partitioner.runtimes.ort.blocks import bounds
 from partitioner.runtimes.ort.onnxfile import OnnxFile
 from partitioner.segments import Cuts
 from partitioner.subgraph import weight_bytes
@@ -43,7 +45,9 @@ def inputs(bundle: Bundle) -> dict[str, Array]:
 
 
 def engine_of(bundle: Bundle, settled_runs: int | None = None) -> OrtEngine:
-    return open_engine(bundle, device="cpu", settled_runs=settled_runs)
+    engine = open_engine(bundle, device="cpu", settled_runs=settled_runs)
+    engine.bounds = bounds(engine.cuts, most_cost=math.inf)  # so small a model would be one block
+    return engine
 
 
 def whole_of(bundle: Bundle) -> Segment:
