@@ -116,17 +116,15 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
     from partitioner.zoo import resolve_request
 
     def open_engine(bundle: ServedBundle) -> Engine:
-        from partitioner.runtimes.opening import open_engine as open_chosen
+        from partitioner.runtimes.opening import EngineOptions, choose, load
 
         if not isinstance(bundle, Bundle):
             raise TypeError("runtimes open bundles")
-        return open_chosen(
-            bundle,
-            runtime=args.runtime,
-            device=config.device,
-            threads=config.threads,
-            allow_ops=config.allow_ops,
-        )
+        options = EngineOptions(device=config.device, threads=config.threads, allow_ops=config.allow_ops)
+        chosen = choose(bundle, runtime=args.runtime, **options)
+        for name, why in chosen.others.items():
+            print(f"note: {bundle.name}: runs in {chosen.runtime}, not in {name}: {why}", file=sys.stderr)
+        return load(bundle, chosen.runtime, **options)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -163,6 +163,7 @@ class _Measurement:
     def _whole(self) -> Generator[float, None, tuple[list[float], list[list[float]]]]:
         """Times of the whole model, sorted, and for each timed run the seconds at which its layers ended."""
         whole = self._engine.segment(self._cuts.whole())
+        whole.settle()
         tensors = self._subject.tensors
         whole(tensors)
         whole_s: list[float] = []
@@ -240,6 +241,7 @@ class _Measurement:
     def _run_cut(self, cut: Cut, meter: CodecMeter | None) -> None:
         head_segment, tail_segment = self._cuts.segments(cut)
         head = self._engine.segment(head_segment)
+        head.settle()
         self._pause()
         begun = time.perf_counter()
         made = head(self._subject.tensors)
@@ -247,6 +249,7 @@ class _Measurement:
         tail_s, reply = 0.0, {}
         if tail_segment is not None:
             tail = self._engine.segment(tail_segment)
+            tail.settle()
             crossing = {name: made[name] for name in tail_segment.inputs}
             self._pause()
             begun = time.perf_counter()

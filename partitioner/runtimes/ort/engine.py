@@ -24,9 +24,9 @@ SETTLED_RUNS = 8
 """Runs after which a segment is taken to stay, and is fused."""
 
 _MOST_THREADS = 256
-_KEPT_SEGMENTS = 32
-_KEPT_MODELS = 4
-"""Of what is kept ready, at most as many times the model's weights: a session holds its own packed copy."""
+_KEPT_SEGMENTS = 64
+_KEPT_MODELS, _KEPT_BYTES = 4, 256 * 2**20
+"""Of what is kept ready, at most as many times the model's weights, or as many bytes: a session packs its own copy."""
 _FINE_BLOCKS = 32
 
 
@@ -161,7 +161,7 @@ class OrtEngine:
 
     def _trim(self) -> None:
         """Forget the segments that were not asked for the longest."""
-        limit = _KEPT_MODELS * weight_bytes(self.bundle.graph, self.bundle.graph.weight)
+        limit = max(_KEPT_MODELS * weight_bytes(self.bundle.graph, self.bundle.graph.weight), _KEPT_BYTES)
         held = sum(each.weight_bytes for each in self._segments.values())
         while len(self._segments) > 2 and (len(self._segments) > _KEPT_SEGMENTS or held > limit):
             first = next(iter(self._segments))

@@ -78,6 +78,9 @@ class FakeSegment:
         self._engine.runs += 1
         return {"y": np.multiply(x, 2, dtype=np.float32)}
 
+    def settle(self) -> None:
+        pass
+
 
 class FakeEngine:
     """Counts what it runs and can be held."""
