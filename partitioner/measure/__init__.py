@@ -147,9 +147,9 @@ class _Measurement:
         return SourceJudge(self._bundle.preprocess, sources, samples.labels)
 
     def steps(self) -> Steps:
-        prepare = self._prepare_times()
-        yield self._progress()
         whole_s, ends = yield from self._whole()
+        prepare = self._prepare_times()  # from memory that a run has left, as in use
+        yield self._progress()
         yield from self._price()
         chosen = yield from self._prepare_cuts()
         yield from self._pack_others(chosen)
