@@ -19,17 +19,15 @@ A bundle is written into a temporary directory and renamed, so a half-written on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,51 +37,47 @@ from safetensors.numpy import load_file, save_file
 from partitioner import graphjson
 from partitioner.errors import BundleError
 from partitioner.graph import Graph
-from partitioner.records import Fields, RecordError, read
+from partitioner.manifest import (
+    CHECK,
+    EXAMPLES,
+    FILES,
+    GRAPH,
+    LABELS,
+    MANIFEST,
+    ONNX_MODEL,
+    PREPROCESS,
+    RUNTIME_FILES,
+    SCHEMA,
+    WEIGHTS,
+    FileRecord,
+    Manifest,
+    WeightsOrigin,
+    check_file,
+    digest_of,
+    read_manifest,
+    record_of,
+    to_json,
+)
 
-SCHEMA = "cleft.bundle/1"
-MANIFEST = "bundle.json"
-GRAPH = "graph.json"
-WEIGHTS = "weights.safetensors"
-PREPROCESS = "preprocess.json"
-LABELS = "labels.json"
-EXAMPLES = "examples.safetensors"
-ONNX_MODEL = "model.onnx"
-CHECK = "check.safetensors"
-_RUNTIME_FILES = {"ort": ONNX_MODEL}
-_OPTIONAL = (*_RUNTIME_FILES.values(), CHECK)
-_DIGESTED = (GRAPH, WEIGHTS, PREPROCESS)
-_FILES = (*_DIGESTED, LABELS, EXAMPLES)
-_MAX_RECORD_CHARS = 16 * 2**20
-_READ_BYTES = 2**20
-
-WeightsOrigin = Literal["trained", "random", "given"]
-"""``given``: the user's module came with them, and nobody told us how they were made."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
-    """Size and SHA-256 of one file of a bundle."""
-
-    name: str
-    nbytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What ``bundle.json`` says.
-
-    ``optional`` are the files that runtimes besides the eager one need; ``without`` says why such a runtime has none.
-    """
-
-    digest: str
-    name: str
-    weights: WeightsOrigin
-    notes: tuple[str, ...]
-    files: tuple[FileRecord, ...]
-    optional: tuple[FileRecord, ...] = ()
-    without: Mapping[str, str] = field(default_factory=dict)
+__all__ = [
+    "CHECK",
+    "EXAMPLES",
+    "GRAPH",
+    "LABELS",
+    "MANIFEST",
+    "ONNX_MODEL",
+    "PREPROCESS",
+    "SCHEMA",
+    "WEIGHTS",
+    "Bundle",
+    "FileRecord",
+    "Manifest",
+    "SaveWeights",
+    "WeightsOrigin",
+    "add_optional",
+    "cache_dir",
+    "write",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +95,10 @@ class Bundle:
             BundleError: it is missing, truncated, altered, or of another version.
         """
         directory = Path(path)
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         for record in manifest.files:
-            _check_file(directory / record.name, record)
-        if _digest(manifest.files) != manifest.digest:
+            check_file(directory / record.name, record)
+        if digest_of(manifest.files) != manifest.digest:
             raise BundleError(f"{directory}: the digest in {MANIFEST} is not that of its files: pack the model again")
         return cls(path=directory, manifest=manifest)
 
@@ -162,7 +156,7 @@ class Bundle:
     def runtimes(self) -> tuple[str, ...]:
         """Names of the runtimes that this bundle has what they need."""
         names = {each.name for each in self.manifest.optional}
-        return ("eager", *(runtime for runtime, file in _RUNTIME_FILES.items() if {file, CHECK} <= names))
+        return ("eager", *(runtime for runtime, file in RUNTIME_FILES.items() if {file, CHECK} <= names))
 
     def runtime_file(self, runtime: str) -> Path:
         """Where a runtime's own file is.
@@ -173,7 +167,7 @@ class Bundle:
         if runtime not in self.runtimes:
             why = self.manifest.without.get(runtime, "it was packed without; pack the model again")
             raise BundleError(f"{self.name} has no file for the runtime {runtime}: {why}")
-        return self._optional(_RUNTIME_FILES[runtime])
+        return self._optional(RUNTIME_FILES[runtime])
 
     @property
     def check(self) -> Path:
@@ -193,7 +187,7 @@ class Bundle:
         record = next((each for each in self.manifest.optional if each.name == name), None)
         if record is None:
             raise BundleError(f"{self.name} was packed without {name}: pack the model again")
-        _check_file(self.path / name, record)
+        check_file(self.path / name, record)
         return self.path / name
 
     def _json(self, name: str) -> object:
@@ -242,14 +236,14 @@ def write(
         (staging / PREPROCESS).write_text(_canonical(preprocess))
         (staging / LABELS).write_text(_canonical(None if labels is None else list(labels)))
         save_file(dict(examples or {}), staging / EXAMPLES)
-        files = tuple(_record(staging / each) for each in _FILES)
+        files = tuple(record_of(staging / each) for each in FILES)
         manifest = {
             "schema": SCHEMA,
-            "digest": _digest(files),
+            "digest": digest_of(files),
             "name": name,
             "weights": origin,
             "notes": list(notes),
-            "files": [_plain(each) for each in files],
+            "files": [to_json(each) for each in files],
         }
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         staging.chmod(0o755)
@@ -277,8 +271,8 @@ def add_optional(bundle: Bundle, files: Mapping[str, bytes], *, without: Mapping
         for name, content in files.items():
             _replace(bundle.path / name, content)
         kept = {each.name: each for each in bundle.manifest.optional}
-        kept.update({name: _record(bundle.path / name) for name in files})
-        manifest["optional"] = [_plain(each) for each in kept.values()]
+        kept.update({name: record_of(bundle.path / name) for name in files})
+        manifest["optional"] = [to_json(each) for each in kept.values()]
         manifest["without"] = {**bundle.manifest.without, **(without or {})}
         _replace(bundle.path / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     except OSError as error:
@@ -302,98 +296,12 @@ class SaveWeights(Protocol):
         """Write the file."""
 
 
-def _read_manifest(directory: Path) -> Manifest:
-    if not directory.is_dir():
-        raise BundleError(f"{directory} is no bundle: there is no such directory")
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{directory} is no bundle: it holds no {MANIFEST}")
-    try:
-        if path.stat().st_size > _MAX_RECORD_CHARS:
-            raise BundleError(f"{path} cannot be used: it is longer than {_MAX_RECORD_CHARS} bytes")
-        return read(path.read_bytes(), _manifest, max_chars=_MAX_RECORD_CHARS)
-    except RecordError as error:
-        raise BundleError(f"{path} cannot be used: {error}") from error
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _manifest(fields: Fields) -> Manifest:
-    schema = fields.text("schema")
-    if schema != SCHEMA:
-        fields.fault("schema", f"is {schema!r}, and this version of cleft reads {SCHEMA!r}: pack the model again")
-    files = fields.records("files", _file_record)
-    if sorted(each.name for each in files) != sorted(_FILES):
-        fields.fault("files", f"are not {', '.join(_FILES)}")
-    return Manifest(
-        digest=fields.text("digest"),
-        name=fields.text("name"),
-        weights=cast(WeightsOrigin, fields.text("weights", among=("trained", "random", "given"))),
-        notes=fields.texts("notes"),
-        files=files,
-        optional=fields.records("optional", _optional_record) if fields.raw("optional") is not None else (),
-        without=fields.texts_by_name("without") if fields.raw("without") is not None else {},
-    )
-
-
-def _file_record(fields: Fields) -> FileRecord:
-    return FileRecord(
-        name=fields.text("name", among=_FILES), nbytes=fields.whole("nbytes"), sha256=fields.text("sha256")
-    )
-
-
-def _optional_record(fields: Fields) -> FileRecord:
-    return FileRecord(
-        name=fields.text("name", among=_OPTIONAL), nbytes=fields.whole("nbytes"), sha256=fields.text("sha256")
-    )
-
-
-def _check_file(path: Path, record: FileRecord) -> None:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is no regular file: copy or pack the bundle again")
-        nbytes = status.st_size
-        if nbytes != record.nbytes:
-            problem = "truncated" if nbytes < record.nbytes else "longer than it should be"
-            raise BundleError(
-                f"{path} is {problem}: {nbytes} bytes, not {record.nbytes}. Copy or pack the bundle again"
-            )
-        if _sha256(path) != record.sha256:
-            raise BundleError(f"{path} is corrupt: its checksum is not the manifest's. Copy or pack the bundle again")
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _record(path: Path) -> FileRecord:
-    return FileRecord(name=path.name, nbytes=path.stat().st_size, sha256=_sha256(path))
-
-
-def _plain(record: FileRecord) -> dict[str, object]:
-    return {"name": record.name, "nbytes": record.nbytes, "sha256": record.sha256}
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or what was there before."""
     staging = path.with_name(f".{path.name}.new")
     staging.write_bytes(content)
     staging.chmod(0o644)
     staging.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        buffer = bytearray(_READ_BYTES)
-        view = memoryview(buffer)
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
-
-
-def _digest(files: Iterable[FileRecord]) -> str:
-    by_name = {each.name: each.sha256 for each in files}
-    return hashlib.sha256("".join(f"{name}:{by_name[name]}\n" for name in _DIGESTED).encode()).hexdigest()
 
 
 def _canonical(value: object) -> str:

@@ -175,3 +175,26 @@ def test_records_that_do_not_fit_the_model_are_refused_at_packing(capsys: pytest
     assert main(["pack", "digits", "-o", "b", "--labels", "labels.txt"]) == 2
     assert "names 2 classes; the model scores 10" in capsys.readouterr().err
     assert not Path("b").exists()
+
+
+def test_runtimes_are_chosen_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", MODEL, "-o", "all"]) == 0
+    assert "runs in eager, ort" in capsys.readouterr().out
+    assert main(["pack", MODEL, "-o", "bare", "--runtimes", "eager"]) == 0
+    assert "runs in eager\n" in capsys.readouterr().out
+    everything, bare = Bundle.open("all"), Bundle.open("bare")
+    assert everything.digest == bare.digest
+    assert not (bare.path / "model.onnx").exists()
+    assert main(["pack", MODEL, "-o", "none", "--runtimes", "abacus"]) == 2
+    assert "abacus" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_exported_is_packed_and_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("partitioner.zoo.runtime_files._EXPORTER", ("no_such_exporter",))
+    assert main(["pack", MODEL, "-o", "b"]) == 0
+    printed = capsys.readouterr()
+    assert "runs in eager\n" in printed.out
+    assert "no file for the runtime ort: no_such_exporter was not installed" in printed.err
+    assert Bundle.open("b").runtimes == ("eager",)
