@@ -185,8 +185,11 @@ def _print(found: Sequence[Finding]) -> None:
     for sentence in verdict(summary):
         print(sentence)
     print()
-    print(f"note: {summary.plans_left_out} plans were not measured: each time the best predicted were, with all-local,")
-    print("note: all-cloud and an even sample of the rest by predicted rank")
+    if summary.plans_left_out:
+        print(
+            f"note: {summary.plans_left_out} plans were not measured: each time the ten best predicted were, all-local, "
+            "all-cloud, and an even sample of the rest by predicted rank (--json lists the measured ones)"
+        )
     for note in (FAIRNESS, EMULATION):
         print(f"note: {note}")
     print(f"note: measuring took {summary.took_s / 60:.1f} min, profiling not counted")
