@@ -187,8 +187,8 @@ def _print(found: Sequence[Finding]) -> None:
     print()
     if summary.plans_left_out:
         print(
-            f"note: {summary.plans_left_out} plans were not measured: each time the ten best predicted were, all-local, "
-            "all-cloud, and an even sample of the rest by predicted rank (--json lists the measured ones)"
+            f"note: {summary.plans_left_out} plans were not measured: each time the ten best predicted were, "
+            "all-local, all-cloud and an even sample of the rest by predicted rank (--json lists the measured ones)"
         )
     for note in (FAIRNESS, EMULATION):
         print(f"note: {note}")
