@@ -31,6 +31,7 @@ from partitioner.zoo.rebuild import Rebuilt, rebuild
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir
 
 OPSET = 18
 _OURS = "cleft."
@@ -94,9 +95,15 @@ def _exported(graph: Graph, rebuilt: Rebuilt, examples: tuple[torch.Tensor, ...]
         verbose=False,
     )
     assert exported is not None
-    fold_constants(exported.model, input_size_limit=_FOLDED_BYTES, output_size_limit=_FOLDED_BYTES)
+    fold_constants(exported.model, should_fold=_may_fold, output_size_limit=_FOLDED_BYTES)
     remove_unused_nodes(exported.model)
     return exported.model_proto
+
+
+def _may_fold(node: onnx_ir.Node) -> bool | None:
+    """False for what reads a weight: its result would be a second copy of it in the file."""
+    constants = (value.const_value for value in node.inputs if value is not None)
+    return False if any(each is not None and each.nbytes > _FOLDED_BYTES for each in constants) else None
 
 
 def _examples(bundle: Bundle) -> tuple[torch.Tensor, ...]:

@@ -98,6 +98,7 @@ def test_torchvision_answers_like_eager(name: str) -> None:
         pytest.skip("CLEFT_BENCH=full runs it")
     bundle = zoo.resolve(f"torchvision:{name}", shapes=[TORCHVISION[name]])
     assert "ort" in bundle.runtimes, bundle.manifest.without
+    assert bundle.runtime_file("ort").stat().st_size < 0.1 * bundle.weights_path.stat().st_size + 2**18
     assert check.fault(bundle, open_ort(bundle, device="cpu")) is None
     assert faults(bundle, check.read_inputs(bundle), count=CUTS) == []
 
