@@ -45,12 +45,12 @@ class Sessions:
         import onnxruntime
 
         if not part.fetches:
-            return Block(part, None, self.device)
+            return Block(part, None)
         try:
             session = onnxruntime.InferenceSession(part.model, self._options(), providers=list(self.providers))
         except Exception as error:  # its errors have no common root but Exception
             raise SegmentError(f"ONNX Runtime cannot build this segment: {_reason(error)}") from error
-        return Block(part, session, self.device)
+        return Block(part, session)
 
     def _options(self) -> onnxruntime.SessionOptions:
         import onnxruntime
@@ -70,7 +70,7 @@ class Sessions:
 class Block:
     """A part that is ready to run over a pool of values."""
 
-    def __init__(self, part: Part, session: onnxruntime.InferenceSession | None, device: str) -> None:
+    def __init__(self, part: Part, session: onnxruntime.InferenceSession | None) -> None:
         self._session = session
         self._feeds = part.feeds
         self._passed = part.passed
