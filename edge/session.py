@@ -1,11 +1,8 @@
 """Split inference as one call: ``with Session("torchvision:resnet18", cloud="host:port") as s: answer = s(x)``.
 
-A session holds the bundle, the device's engine and a connection; it picks a plan (once per kind of input) and walks
-the plan's stages, here or there, over one pool of named tensors. Whatever the plan's shape, that is the whole
-interpreter.
-
-What went up stays in the pool until the answer is there. When the worker is lost, refuses or answers nonsense twice,
-the device finishes the request *from the cut*: no input is lost, and the answer says so.
+A session holds the bundle, the device's engine and a connection; it picks a plan, once per kind of input, and has it
+walked (``walker``). When the worker is lost, refuses or answers nonsense twice, the device finishes the request *from
+the cut*: no input is lost, and the answer says so.
 """
 
 from __future__ import annotations
@@ -22,23 +19,24 @@ from dataclasses import replace
 from types import TracebackType
 
 from edge.advisor import AUTO, Advisor, OnProgress, Selected, Wish, select
-from edge.answer import Answer, Where, assemble, check_reply
+from edge.answer import Answer, Where, assemble
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
 from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
-from edge.errors import DeadlineExceeded, EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
+from edge.errors import DeadlineExceeded, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.evidence import Evidence
 from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
 from edge.spending import Spent
+from edge.walker import Walker
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
 from partitioner.optimize.constraints import ANYTHING, Constraints
-from partitioner.plan import SOURCE, Segment
+from partitioner.plan import SOURCE
 from partitioner.profile import CodecCost
 from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.opening import AUTO as AUTO_RUNTIME
@@ -46,10 +44,7 @@ from partitioner.runtimes.opening import EngineOptions, choose, load
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
-from protos.pictures import PICTURES
 
-_EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
-"""Refusals that every frame would meet: reported, not papered over."""
 _PREPARE_RUNS = 3
 _KEPT_PLANS = 64
 _STEPS_PER_DOUBLING = 8
@@ -131,8 +126,6 @@ class Session:
         self._has_pinned = False
         self._evidence: Evidence | None = None
         self._connection: Connection | None = None
-        self._is_worker_down = False
-        self._has_been_served = False
 
     def open(self) -> Session:
         """Open the bundle and the engine, and reach the worker where one is needed.
@@ -218,9 +211,9 @@ class Session:
             if not selected.plan.is_local:
                 self.client.propose(selected.plan)
         except (WorkerLost, WorkerUnreachable, WorkerRefused, DeadlineExceeded) as error:
-            if not self._may_fall_back or self._concerns_every_frame(error):
+            if not self._walker.may_finish(error):
                 raise
-            self._note_down(error)
+            self._walker.note_down(error)
             return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
         if self._is_pinned:
             self._pin(selected)
@@ -256,10 +249,10 @@ class Session:
     def answer(self, given: object, selected: Selected, *, deadline_s: float | None = None) -> Answer:
         """Answer one input by a plan that is ready; raises what a call raises."""
         sample = to_sample(given, self.bundle)
-        spent = Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._is_worker_down)
+        spent = Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._walker.is_worker_down)
         start_s = time.perf_counter()
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
-        values = self._walk(selected, sample, spent, deadline_s=deadline_s)
+        values = self._walker.walk(selected.plan, sample, spent, deadline_s=deadline_s)
         outputs, value = assemble(self.bundle.graph, values)
         return Answer(
             outputs=outputs,
@@ -295,6 +288,7 @@ class Session:
             embedded.launch()
         engine = load(self.bundle, chosen.runtime, **self._engine_options())
         self._runner = Runner(engine, record=self.bundle.preprocess, clock=self._clock)
+        self._walker = Walker(self.bundle.graph, self._runner, may_fall_back=self._may_fall_back, notify=self._notify)
         self._advisor = Advisor(
             self.bundle,
             engine,
@@ -308,6 +302,7 @@ class Session:
         if self._wish.needs_worker and target is not None:
             self._connection = Connection(target, clock=self._clock, timeouts=self._timeouts)
             self._resources.callback(self._connection.close)
+            self._walker.connection = self._connection
             self.client.require_model(self.bundle.digest, self.bundle.name)
 
     def _sizes(self, sample: Sample) -> dict[str, int]:
@@ -340,89 +335,6 @@ class Session:
     def _worker_arguments(self, runtime: str) -> list[str]:
         arguments = ["--runtime", runtime, "--threads", str(self._threads), "--device", self._device]
         return [*arguments, *(f"--allow-ops={namespace}" for namespace in self._allow_ops)]
-
-    def _walk(self, selected: Selected, sample: Sample, spent: Spent, *, deadline_s: float | None) -> dict[str, Array]:
-        values: dict[str, Array] = dict(sample.tensors or {})
-        if sample.source is not None:
-            values[SOURCE] = sample.source
-            if SOURCE not in selected.plan.stages[0].segment.inputs:
-                values.update(self._prepared(sample, spent))
-        chosen: dict[str, str] = {}
-        expires_s = None if deadline_s is None else time.monotonic() + deadline_s
-        for index, stage in enumerate(selected.plan.stages):
-            if stage.place == "edge":
-                made = self._run_here(stage.segment, values, spent)
-            else:
-                left_s = None if expires_s is None else max(0.0, expires_s - time.monotonic())
-                made = self._run_there(selected, index, values, chosen, spent, left_s=left_s)
-            values.update(made)
-            chosen.update(stage.codecs)
-        return values
-
-    def _prepared(self, sample: Sample, spent: Spent) -> dict[str, Array]:
-        assert sample.source is not None
-        tensors, took_s = self._runner.preprocess(sample.source)
-        spent.preprocess_s += took_s
-        return tensors
-
-    def _run_here(self, segment: Segment, values: Mapping[str, Array], spent: Spent) -> dict[str, Array]:
-        ran = self._runner.run(segment, values)
-        spent.head_s += ran.compute_s
-        spent.preprocess_s += ran.preprocess_s
-        return ran.outputs
-
-    def _run_there(
-        self,
-        selected: Selected,
-        index: int,
-        values: Mapping[str, Array],
-        chosen: Mapping[str, str],
-        spent: Spent,
-        *,
-        left_s: float | None,
-    ) -> dict[str, Array]:
-        assert self._connection is not None
-        segment = selected.plan.stages[index].segment
-        names = (SOURCE,) if segment.preprocess else segment.inputs
-        sent = {name: values[name] for name in names}
-        start_s = time.perf_counter()
-        going, codecs = sent, chosen
-        if segment.preprocess and chosen.get(SOURCE) in PICTURES:
-            going, codecs = self._reencoded(sent[SOURCE], chosen[SOURCE], spent), {}
-            left_s = None if left_s is None else max(0.0, left_s - (time.perf_counter() - start_s))
-            start_s = time.perf_counter()
-        try:
-            reply = self._connection.ask(selected.plan, index, going, codecs, deadline_s=left_s)
-            check_reply(self.bundle.graph, segment, reply.tensors)
-        except EdgeError as error:
-            if not self._may_fall_back or self._concerns_every_frame(error):
-                raise
-            spent.wire_s += time.perf_counter() - start_s
-            spent.is_fallback = True
-            self._note_down(error)
-            return self._run_here(segment, sent, spent)
-        self._is_worker_down = False
-        self._has_been_served = True
-        spent.take(reply)
-        return reply.tensors
-
-    def _reencoded(self, source: Array, name: str, spent: Spent) -> dict[str, Array]:
-        """The original input as it is to be sent; the device keeps the one that it was given."""
-        picture, took_s = self._runner.reencode(source, name)
-        spent.encode_s += took_s
-        return {SOURCE: picture}
-
-    def _concerns_every_frame(self, error: EdgeError) -> bool:
-        """Whether the worker never served this session and never will; one that did may have come back as another."""
-        is_for_good = isinstance(error, WorkerRefused) and error.code in _EVERY_FRAME
-        return is_for_good and not self._has_been_served
-
-    def _note_down(self, error: EdgeError) -> None:
-        if not self._is_worker_down:
-            is_gone = isinstance(error, WorkerLost | WorkerUnreachable)
-            until = "the rest until the worker is back" if is_gone else "what the worker does not"
-            self._notify(f"{error}; this device finishes {until}")
-        self._is_worker_down = True
 
     def _warm(self, selected: Selected, sample: Sample) -> None:
         first = selected.plan.stages[0]
