@@ -40,15 +40,15 @@ def blocks(problem: SplitProblem) -> list[Block]:
     begins, ends = ends[:-1][is_wide] + 1, ends[1:][is_wide]
     if not len(begins):
         return []
-    kept_s, left_s, either_s = (
-        np.append(0.0, np.cumsum(costs_s))
-        for costs_s in (problem.edge_s, problem.cloud_s, np.minimum(problem.edge_s, problem.cloud_s))
+    kept_s, either_s = (
+        np.append(0.0, np.cumsum(costs_s)) for costs_s in (problem.edge_s, np.minimum(problem.edge_s, problem.cloud_s))
     )
+    left_s = np.append(np.cumsum(problem.cloud_s[::-1])[::-1], 0.0)
     made = wiring.producer != INPUT
     down_s = np.zeros(count + 1)
     np.add.at(down_s, wiring.producer[made], problem.down_s[made])
     down_s = np.cumsum(down_s[::-1])[::-1]
-    bounds_s = kept_s[begins] + either_s[ends] - either_s[begins] + left_s[-1] - left_s[ends] + down_s[ends]
+    bounds_s = kept_s[begins] + either_s[ends] - either_s[begins] + left_s[ends] + down_s[ends]
     bounds_s += np.where((begins > 0) & (ends < count), _least_crossing_s(problem, begins, ends), 0.0)
     order = np.argsort(bounds_s, kind="stable")
     found = zip(begins[order].tolist(), ends[order].tolist(), bounds_s[order].tolist(), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,6 +102,17 @@ def test_running_sums_price_every_prefix_of_any_graph() -> None:
         problem = random_problem(generator, wiring, pins=float(generator.choice([0.0, 0.2])))
         for depth, price_s in enumerate(chain.prefix_prices(problem).tolist()):
             assert is_close(price_s, problem.price(frozenset(range(depth))), 1e-3)
+
+
+@pytest.mark.parametrize("kind", [chain_wiring, inception_wiring, towers_wiring])
+def test_what_costs_a_million_years_hides_no_microsecond(kind) -> None:
+    generator = np.random.default_rng(6)
+    for _ in range(30):
+        found = random_problem(generator, kind(13))
+        small = {name: getattr(found, name) * 1e-4 for name in ("edge_s", "up_s", "down_s", "fixed_s")}
+        small["up_s"][generator.random(found.wiring.flows) < 0.4] = 3e13
+        problem = replace(found, **small, cloud_s=found.cloud_s * 5e-4)
+        assert is_close(mincut.solve(problem).price_s, exhaustive.solve(problem).price_s)
 
 
 def test_a_large_graphs_cut_is_worth_its_flow() -> None:
