@@ -10,7 +10,7 @@ import pytest
 from partitioner.optimize import chain, exhaustive, mincut
 from partitioner.optimize.additive import AdditiveModel, Line, Option
 from partitioner.optimize.envelope import Span, envelope
-from partitioner.optimize.problem import Wiring
+from partitioner.optimize.problem import Split, SplitProblem, Wiring
 from tests.split_problems import chain_wiring, random_wiring, skipping_wiring
 
 CLOSE = 1e-9
@@ -135,6 +135,25 @@ def test_a_tolerance_bounds_what_is_lost_at_every_rate() -> None:
     assert counts[1] < counts[0]
 
 
+def test_patience_makes_a_tolerant_envelope_exact_or_as_close_as_it_reaches() -> None:
+    generator = np.random.default_rng(6)
+    asked: list[float] = []
+
+    def counted(problem: SplitProblem) -> Split:
+        asked.append(0.0)
+        return mincut.solve(problem)
+
+    for _ in range(8):
+        model = random_model(generator, skipping_wiring(generator, 40, reach=5), codecs=2)
+        whole = envelope(model, solve=counted)
+        needed = len(asked)
+        assert envelope(model, tolerance=0.01, patience=needed) == whole
+        asked.clear()
+        check_spans(envelope(model, tolerance=np.inf, patience=5, solve=counted))
+        assert len(asked) == min(5, needed)
+        asked.clear()
+
+
 def test_a_chains_envelope_needs_no_min_cut() -> None:
     generator = np.random.default_rng(3)
     for _ in range(20):
@@ -155,10 +174,8 @@ def test_a_dead_link_leaves_all_local_and_a_perfect_one_the_least_work() -> None
     spans = envelope(model)
     assert [sorted(span.line.edge) for span in spans] == [[], [0], [0, 1]]
     assert [span.line.nbytes for span in spans] == [1005, 15, 0]
-    assert spans[0].fastest_bytes_per_s == np.inf
-    assert spans[-1].slowest_bytes_per_s == 0
-    assert spans[0].slowest_bytes_per_s == pytest.approx(990 / (0.1 - 0.01))
-    assert spans[1].slowest_bytes_per_s == pytest.approx(15 / (0.3 - 0.1 - 0.02 - 0.05))
+    assert 1 / spans[0].end_s_per_byte == pytest.approx(990 / (0.1 - 0.01))
+    assert 1 / spans[1].end_s_per_byte == pytest.approx(15 / (0.3 - 0.1 - 0.02 - 0.05))
 
 
 def test_a_pinned_layer_stays_at_every_rate() -> None:
