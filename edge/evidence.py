@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from partitioner.codecmix import EXACTLY, Bound
-from partitioner.cost import IDLE, LOSSLESS, CandidateTable, Load
+from partitioner.codecmix import EXACT, EXACTLY, Bound
+from partitioner.cost import IDLE, CandidateTable, Load
 from partitioner.dims import Binding
 from partitioner.inputs import Sample
 from partitioner.link import Link
@@ -51,7 +51,7 @@ class Evidence:
         return Planner.from_profiles(
             self.edge,
             self.cloud,
-            codecs=codecs if codecs is not None or bound.is_given else LOSSLESS,
+            codecs=codecs if codecs is not None or bound.is_given else EXACT,
             constraints=constraints.within(bound.max_deviation, bound.least_accuracy(self.edge.accuracy)),
             source_bytes=source_bytes,
             down_per_up=self.link.down_bytes_per_s / self.link.up_bytes_per_s,

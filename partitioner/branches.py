@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from partitioner.codecmix import EXACT, SOURCE
+from partitioner.codecmix import EXACT
 from partitioner.cost import Candidate, CandidateTable, FloatArray, Row, check_sides
 from partitioner.cost.unmeasured import codecs_by_flow, graph_of, layer_times_s, with_cuts
 from partitioner.layergraph import INPUT, LayerGraph
@@ -22,6 +22,7 @@ from partitioner.optimize.additive import AdditiveModel, Line, Option
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.problem import Wiring
 from partitioner.optimize.proposals import fewer, lines, prefix_depths, proposals
+from partitioner.plan import SOURCE
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, Profile
 
 

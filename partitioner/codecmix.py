@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from partitioner.cutprofile import CodecCost, CutProfile, TensorCodecs
+from partitioner.difference import INCOMPARABLE
 from partitioner.errors import UsageError
+from partitioner.plan import SOURCE
 
-SOURCE = "source"
 EXACT: tuple[str, ...] = (
     "none",
     "none+zstd",
@@ -286,7 +287,7 @@ def _excess(cut: CutProfile, rule: _Rule) -> float:
         known = [part for part in parts if part is not None]
         if cost.deviation and len(known) == len(cut.tensor_codecs) and rule.considers(cost.codec) and sum(known) > 0:
             worst = max(worst, cost.deviation / sum(known))
-    return worst
+    return min(worst, INCOMPARABLE)
 
 
 def _is_within(part: _Part, rule: _Rule) -> bool:
@@ -331,6 +332,6 @@ def _mix(names: Sequence[str], part: _Part, rule: _Rule) -> Mix:
         up_bytes=part.up_bytes,
         encode_s=part.encode_s,
         decode_s=part.decode_s,
-        deviation=part.deviation,
+        deviation=min(part.deviation, INCOMPARABLE),
         accuracy=None if rule.accuracy is None or part.loss == math.inf else max(0.0, rule.accuracy - part.loss),
     )

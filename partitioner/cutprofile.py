@@ -2,7 +2,8 @@
 
 A codec's *deviation* is what it does to the model's answer, not to the features: the tail runs on the decoded tensors,
 and the outputs are compared with the exact ones. It is None where nobody measured it; a lossy codec is then not to be
-chosen under a bound. Times are seconds, sizes are bytes.
+chosen. It is ``INCOMPARABLE`` where an answer is of another shape, not finite, or off zero. Times are seconds, sizes
+are bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from partitioner.difference import INCOMPARABLE
 from partitioner.records import Fields
 
 ALL_CLOUD = "cloud"
@@ -181,7 +183,7 @@ def _codec(fields: Fields) -> CodecCost:
         up_bytes=fields.whole("up_bytes"),
         encode_s=fields.number("encode_s"),
         decode_s=fields.number("decode_s"),
-        deviation=fields.optional_number("deviation"),
+        deviation=fields.optional_number("deviation", at_most=INCOMPARABLE),
         accuracy=fields.optional_number("accuracy", at_most=1.0),
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SOURCE = "source"
-"""Name of the original input bytes, before preprocessing, where a tensor name is expected."""
+"""Name of the original input bytes, before preprocessing, where a tensor or a codec is named."""
 
 Place = Literal["edge", "cloud"]
 

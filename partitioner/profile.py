@@ -238,6 +238,8 @@ def _check_cuts(fields: Fields, cuts: tuple[CutProfile, ...]) -> None:
     for name in (ALL_CLOUD, ALL_LOCAL):
         if all(cut.name != name for cut in cuts):
             fields.fault("cuts", f"lack the one named {name!r}")
+    if [cut.depth for cut in cuts] != sorted(cut.depth for cut in cuts):
+        fields.fault("cuts", "are not in the order of their depth")
 
 
 def _layer(fields: Fields) -> LayerProfile:

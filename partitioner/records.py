@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _SHOWN_FAULTS = 6
 _MAX_WHOLE = 2**63 - 1
-_MAX_NUMBER = 1e300
+_MAX_NUMBER = 1e100
 _TOKEN_START = re.compile(r"[\w.+\\-]{0,5}")
 
 
@@ -59,7 +59,7 @@ class Fields:
         value = self._values.get(key)
         if value is None or (_is_number(value) and 0 <= value <= at_most):
             return None if value is None else float(value)
-        limit = "" if at_most == _MAX_NUMBER else f" and at most {at_most:g}"
+        limit = "" if at_most >= _MAX_NUMBER else f" and at most {at_most:g}"
         self._wrong(key, value, f"null or a number of 0 or more{limit}")
         return None
 

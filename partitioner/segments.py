@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
+from partitioner.cutprofile import ALL_CLOUD, ALL_LOCAL
 from partitioner.dims import Binding
 from partitioner.errors import PlanError
 from partitioner.graph import Graph, Layer, Value
@@ -21,8 +22,8 @@ from partitioner.layers import peak_bytes
 from partitioner.plan import SOURCE, Plan, Segment, Stage
 from partitioner.subgraph import crossing, extract, weight_bytes
 
-LOCAL = "local"
-CLOUD = "cloud"
+LOCAL = ALL_LOCAL
+CLOUD = ALL_CLOUD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,5 +232,5 @@ def _notes(table: CandidateTable, shown: list[Priced]) -> list[str]:
     if worst := max((change for change in changes if change is not None), default=0.0):
         notes.append(f"lossy codecs are admitted: the largest change of the answer among these rows is {worst:.2g}")
     if None in changes:
-        notes.append("lossy codecs are admitted whose change of the answer was not measured: profile again")
+        notes.append("lossy codecs are admitted whose change of the answer has no bound")
     return notes

@@ -12,6 +12,7 @@ from partitioner.cli.output import print_table, progress, warn
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
 from partitioner.codecmix import is_exact
+from partitioner.difference import INCOMPARABLE
 from partitioner.units import digits, ms, size
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _print_codecs(profile: Profile) -> None:
             name,
             cost.codec,
             size(cost.up_bytes),
-            f"{cost.deviation:.1e}",
+            "no bound" if cost.deviation == INCOMPARABLE else f"{cost.deviation:.1e}",
             "-" if cost.accuracy is None else f"{cost.accuracy:.2%}",
         )
         for name, cost in judged

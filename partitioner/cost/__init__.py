@@ -10,17 +10,14 @@ with the tail where the original input is sent (codec ``source``). All-local and
 Source: Kang et al., "Neurosurgeon", ASPLOS 2017 (predict, price every cut, pick); the terms are those of the wire.
 """
 
-from partitioner.codecmix import SOURCE
 from partitioner.cost.candidates import TERMS, Breakdown, Candidate, Row
 from partitioner.cost.load import IDLE, Load, load_of
 from partitioner.cost.pairing import check_pair, check_sides
-from partitioner.cost.rows import LOSSLESS, Admitted
+from partitioner.cost.rows import Admitted
 from partitioner.cost.table import BoolArray, CandidateTable, FloatArray, IntArray
 
 __all__ = [
     "IDLE",
-    "LOSSLESS",
-    "SOURCE",
     "TERMS",
     "Admitted",
     "BoolArray",

@@ -94,7 +94,7 @@ class Candidate:
 
     @property
     def measured_deviation(self) -> float | None:
-        """What the codecs do to the answer, max|a-b| / max|b| of its outputs; None where nobody measured it."""
+        """What the codecs do to the answer, max|a-b| / max|b| of its outputs; None where that has no bound."""
         return None if self.deviation == INCOMPARABLE else self.deviation
 
     def keeps(self, layers: frozenset[int]) -> bool:

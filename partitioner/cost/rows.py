@@ -9,15 +9,13 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from partitioner.codecmix import EXACT, SOURCE, Mix, is_fitted, mixes, sends_source
+from partitioner.codecmix import EXACT, Mix, is_fitted, mixes, sends_source
 from partitioner.cost.candidates import Candidate, Row
 from partitioner.cost.pairing import check_sides
 from partitioner.errors import ProfileError, UsageError
+from partitioner.plan import SOURCE
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CutProfile, Profile
 from partitioner.units import digits, size
-
-LOSSLESS = EXACT
-"""Codecs that do not change the answer; the only ones admitted unasked."""
 
 _PREPARED_THERE = (SOURCE, f"{SOURCE}+zstd")
 """What the worker prepares like an input of its own; decoding a re-encoded input includes that."""
@@ -27,7 +25,7 @@ _PREPARED_THERE = (SOURCE, f"{SOURCE}+zstd")
 class Admitted:
     """Which codecs, and how much a lossy one may change the answer; None: any that was measured."""
 
-    codecs: Collection[str] | None = LOSSLESS
+    codecs: Collection[str] | None = EXACT
     max_deviation: float | None = None
     min_accuracy: float | None = None
 
@@ -74,7 +72,7 @@ def check_ends(rows: Sequence[Row]) -> None:
 
 def _check_codecs(profiles: Sequence[Profile], codecs: Collection[str] | None) -> None:
     measured = dict.fromkeys(cost.codec for profile in profiles for cut in profile.cuts for cost in cut.codecs)
-    if unknown := sorted(set(codecs or ()) - set(measured) - set(LOSSLESS)):
+    if unknown := sorted(set(codecs or ()) - set(measured) - set(EXACT)):
         raise UsageError(f"no profile has codec {', '.join(unknown)}; measured are {', '.join(measured)}")
 
 

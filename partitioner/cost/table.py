@@ -14,9 +14,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from partitioner.codecmix import EXACT
 from partitioner.cost.candidates import TERMS, Breakdown, Candidate, Row
 from partitioner.cost.load import IDLE, Load
-from partitioner.cost.rows import LOSSLESS, Admitted, check_ends, notes_of, rows_of
+from partitioner.cost.rows import Admitted, check_ends, notes_of, rows_of
 from partitioner.link import Link
 from partitioner.profile import Profile
 
@@ -58,7 +59,7 @@ class CandidateTable:
         edge: Profile | Sequence[Profile],
         cloud: Profile | Sequence[Profile],
         *,
-        codecs: Collection[str] | None = LOSSLESS,
+        codecs: Collection[str] | None = EXACT,
         max_deviation: float | None = None,
         min_accuracy: float | None = None,
         source_bytes: int | None = None,

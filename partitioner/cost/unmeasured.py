@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from partitioner.codecmix import EXACT, SOURCE
+from partitioner.codecmix import EXACT
+from partitioner.difference import INCOMPARABLE
 from partitioner.layergraph import INPUT, Flow, LayerGraph
+from partitioner.plan import SOURCE
 from partitioner.profile import CodecCost, CutProfile, Profile, TensorCodecs, TensorSpec, Timing
 
 FloatArray = npt.NDArray[np.float64]
@@ -153,7 +155,7 @@ def _together(tensors: Sequence[TensorCodecs]) -> tuple[CodecCost, ...]:
                 up_bytes=sum(cost.up_bytes for cost in costs),
                 encode_s=sum(cost.encode_s for cost in costs),
                 decode_s=sum(cost.decode_s for cost in costs),
-                deviation=sum(deviations) if len(deviations) == len(costs) else None,
+                deviation=min(sum(deviations), INCOMPARABLE) if len(deviations) == len(costs) else None,
             )
         )
     return tuple(found)

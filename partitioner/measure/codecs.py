@@ -19,7 +19,6 @@ from partitioner.runtimes import Array
 from protos.codecs import CODECS
 from protos.tensors import Limits, frame_bytes, join, pack, unpack
 
-SOURCE = "source"
 MAX_TENSORS = 8
 """Of more crossing tensors none is measured by itself."""
 _RUNS = 3

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from partitioner import pictures, preprocess
 from partitioner.codecmix import EXACT
 from partitioner.errors import InputError
-from partitioner.measure.codecs import SOURCE, CodecMeasure, CodecMeter
+from partitioner.measure.codecs import CodecMeasure, CodecMeter
 from partitioner.measure.judge import Judge, Tally, Tensors
+from partitioner.plan import SOURCE
 from protos.pictures import is_fitted
 from protos.tensors import frame_bytes, pack, unpack
 

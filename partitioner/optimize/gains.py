@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partitioner.cost import IDLE, SOURCE, BoolArray, CandidateTable, Load
+from partitioner.cost import IDLE, BoolArray, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.optimize.scan import Choice, Priced, choose
+from partitioner.plan import SOURCE
 
 WORTHWHILE_RATIO = 1.1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitioner.codecmix import EXACT, MAX_MIXES, Bound, is_exact, mixes, parse
 from partitioner.cutprofile import CodecCost, CutProfile, TensorCodecs, TensorSpec, Timing
+from partitioner.difference import INCOMPARABLE
 
 CODECS = ("none", "none+zstd", "fp16", "int8", "int8+zstd")
 ZERO = Timing(median_s=0.0)
@@ -131,6 +133,23 @@ def test_over_every_rate_the_mixes_hold_the_fastest_assignment(pair, max_deviati
         if least < min((price(amounts) for amounts in alike), default=math.inf) - 1e-12:
             best = min(price((mix.up_bytes, mix.encode_s, mix.decode_s)) for mix in mixed.values())
             assert best <= least + 1e-9
+
+
+def without_bound(codecs):
+    return tuple(replace(cost, deviation=INCOMPARABLE) if cost.deviation else cost for cost in codecs)
+
+
+@given(cuts())
+def test_what_has_no_bound_is_still_a_number(pair):
+    edge, cloud = (
+        replace(
+            cut,
+            codecs=without_bound(cut.codecs),
+            tensor_codecs=tuple(replace(each, codecs=without_bound(each.codecs)) for each in cut.tensor_codecs),
+        )
+        for cut in pair
+    )
+    assert all(0 <= mix.deviation <= INCOMPARABLE for mix in mixes(edge, cloud, max_deviation=math.inf))
 
 
 def approximately(value: float) -> object:

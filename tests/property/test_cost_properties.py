@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from partitioner.cost import LOSSLESS, TERMS, CandidateTable, Load
+from partitioner.codecmix import EXACT
+from partitioner.cost import TERMS, CandidateTable, Load
 from partitioner.link import Link
 from partitioner.optimize.gains import WORTHWHILE_RATIO, gains
 from partitioner.optimize.scan import choose
@@ -46,7 +47,7 @@ def codec_costs(codecs):
                 up_bytes=cost.up_bytes,
                 encode_s=cost.encode_s,
                 decode_s=cost.decode_s,
-                deviation=0.0 if codec in LOSSLESS else cost.deviation,
+                deviation=0.0 if codec in EXACT else cost.deviation,
             )
             for codec, cost in zip(codecs, costs, strict=True)
         )
@@ -147,7 +148,7 @@ def test_every_price_equals_the_formula(pair, link, queue_s, slowdown):
         assert sum(getattr(breakdown, term) for term in TERMS) == pytest.approx(truth, rel=1e-12, abs=1e-15)
 
 
-@given(profile_pairs(), links, st.floats(1, 100), st.floats(1, 100), st.sampled_from([None, LOSSLESS]))
+@given(profile_pairs(), links, st.floats(1, 100), st.floats(1, 100), st.sampled_from([None, EXACT]))
 def test_more_bandwidth_never_costs_latency(pair, link, up_factor, down_factor, codecs):
     table = CandidateTable.from_profiles(*pair, codecs=codecs)
     faster = Link(
@@ -158,7 +159,7 @@ def test_more_bandwidth_never_costs_latency(pair, link, up_factor, down_factor, 
     assert choose(table, faster).chosen.predicted_s <= choose(table, link).chosen.predicted_s
 
 
-@given(profile_pairs(), links, st.sampled_from([None, LOSSLESS, ("int8",), ("none",)]), st.floats(0, 1) | st.none())
+@given(profile_pairs(), links, st.sampled_from([None, EXACT, ("int8",), ("none",)]), st.floats(0, 1) | st.none())
 def test_the_choice_is_never_worse_than_either_extreme(pair, link, codecs, max_deviation):
     edge, cloud = pair
     measured = {cost.codec for cut in edge.cuts for cost in cut.codecs}

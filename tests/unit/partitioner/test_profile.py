@@ -3,10 +3,12 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from synthetic_profiles import cloud_profile, edge_profile
 
+from partitioner.difference import INCOMPARABLE
 from partitioner.errors import ProfileError
 from partitioner.profile import MAX_TEXT_CHARS, Profile
 from partitioner.profiles import dump_profile, load_profile
@@ -36,6 +38,13 @@ def test_what_was_written_reads_back_equal(profile):
     assert Profile.from_json(profile.to_json()) == profile
 
 
+def test_a_codec_that_changes_the_answer_beyond_all_bounds_can_be_told():
+    cuts = edge_profile().cuts
+    codecs = tuple(replace(cost, deviation=INCOMPARABLE) for cost in cuts[1].codecs)
+    profile = replace(edge_profile(), cuts=(cuts[0], replace(cuts[1], codecs=codecs), *cuts[2:]))
+    assert Profile.loads(profile.dumps()) == profile
+
+
 def test_unknown_keys_are_ignored_within_a_version():
     text = edited(lambda value: value.update(new_field=1) or value["cuts"][0].update(newer=[]))
     assert Profile.loads(text) == edge_profile()
@@ -55,6 +64,11 @@ def test_unknown_keys_are_ignored_within_a_version():
         (lambda p: p.update(cuts=[7]), "cuts[0] is 7, not an object"),
         (lambda p: p["cuts"].pop(0), "cuts lack the one named 'cloud'"),
         (lambda p: p["cuts"].pop(-1), "cuts lack the one named 'local'"),
+        (lambda p: p["cuts"].reverse(), "cuts are not in the order of their depth"),
+        (
+            lambda p: p["cuts"][1]["codecs"][0].update(deviation=-1),
+            "deviation is -1, not null or a number of 0 or more;",
+        ),
         (lambda p: p["cuts"][2].update(id="id1"), "cuts have the id 'id1' twice"),
         (lambda p: p["cuts"][1].update(codecs=[]), "cuts[1].codecs is empty"),
         (lambda p: p["cuts"][1]["codecs"][1].update(codec="none"), "cuts[1].codecs have one codec twice"),
