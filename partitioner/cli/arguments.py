@@ -26,17 +26,19 @@ _SIZE_UNITS_BYTES = {
 }
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]")
+_MOST = 1e15
+"""Of a rate, a time or a factor: beyond anything measured, and prices made of it stay finite."""
 _EXAMPLE_TARGET = "HOST:PORT such as 127.0.0.1:50051 or [::1]:50051"
 
 
 def positive(text: str) -> float:
-    """A finite number over zero."""
-    return _number(text, lambda value: value > 0, "a number over 0")
+    """A number over zero, up to 1e15."""
+    return _number(text, lambda value: 0 < value <= _MOST, "a number over 0, and no more than 1e15")
 
 
 def not_negative(text: str) -> float:
-    """A finite number of zero or more."""
-    return _number(text, lambda value: value >= 0, "a number of 0 or more")
+    """A number of zero or more, up to 1e15."""
+    return _number(text, lambda value: 0 <= value <= _MOST, "a number of 0 or more, and no more than 1e15")
 
 
 def share(text: str) -> float:
@@ -47,8 +49,8 @@ def share(text: str) -> float:
 
 
 def at_least_one(text: str) -> float:
-    """A finite number of one or more, such as a slow-down."""
-    return _number(text, lambda value: value >= 1, "a number of 1 or more")
+    """A number of one or more, up to 1e15, such as a slow-down."""
+    return _number(text, lambda value: 1 <= value <= _MOST, "a number of 1 or more, and no more than 1e15")
 
 
 def positive_int(text: str) -> int:

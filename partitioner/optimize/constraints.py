@@ -153,19 +153,25 @@ class Limit:
         return float(values.max() if self.is_least else values.min())
 
     def write(self, value: float) -> str:
-        """The flag with a value; rounded so that what is feasible stays so."""
+        """The flag with a value."""
         if self.is_switch:
             return self.name
         scaled = value * self.scale
-        if not float(scaled).is_integer():
-            step = 10.0 ** (math.floor(math.log10(abs(scaled))) - 3)
-            scaled = (math.floor if self.is_least else math.ceil)(scaled / step) * step
-            return f"{self.name} {scaled:.4g}{self.unit}"
-        return f"{self.name} {scaled:.0f}{self.unit}"
+        return f"{self.name} {f'{scaled:.0f}' if scaled.is_integer() else f'{scaled:.6g}'}{self.unit}"
 
     def change(self, value: float) -> str:
-        """What to ask instead."""
-        return f"leave out {self.name}" if self.is_switch or abs(value) >= INCOMPARABLE else self.write(value)
+        """What to ask instead: four digits, the last one raised (or lowered) so that what keeps it does."""
+        if self.is_switch or abs(value) >= INCOMPARABLE:
+            return f"leave out {self.name}"
+        scaled = value * self.scale
+        texts = [f"{scaled:.0f}"] if scaled.is_integer() else []
+        texts += [f"{scaled:.4g}", f"{scaled * (0.999 if self.is_least else 1.001):.4g}"]
+        return f"{self.name} {next((text for text in texts if self._admits(text, value)), texts[-1])}{self.unit}"
+
+    def _admits(self, text: str, value: float) -> bool:
+        """Whether what people read, read again, is kept by a value."""
+        asked = float(text) * (1 / self.scale)
+        return value >= asked if self.is_least else value <= asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

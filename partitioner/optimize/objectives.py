@@ -7,6 +7,7 @@ class here. Scores of a sum keep their units: a weight says what one unit is wor
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -108,11 +109,11 @@ class Weighted:
     parts: tuple[tuple[Objective, float], ...]
 
     def __post_init__(self) -> None:
-        if not self.parts or not any(weight > 0 for _, weight in self.parts):
-            raise UsageError("a weighted objective takes at least one weight over 0")
         for objective, weight in self.parts:
             if not (weight >= 0 and math.isfinite(weight)):
                 raise UsageError(f"the weight of {objective.name} is {weight:g}, not 0 or more")
+        if not any(weight > 0 for _, weight in self.parts):
+            raise UsageError("a weighted objective takes at least one weight over 0")
 
     @property
     def name(self) -> str:
@@ -122,12 +123,13 @@ class Weighted:
     def scores(
         self, table: CandidateTable, link: Link, load: Load = IDLE, *, among: BoolArray | None = None
     ) -> FloatArray:
-        """Weighted sums."""
-        total: FloatArray = sum(
-            (weight * objective.scores(table, link, load, among=among) for objective, weight in self.parts),
-            start=np.zeros(len(table)),
-        )
-        return total
+        """Weighted sums; what has no bound stays at the largest number there is."""
+        with np.errstate(over="ignore"):
+            total: FloatArray = sum(
+                (weight * objective.scores(table, link, load, among=among) for objective, weight in self.parts),
+                start=np.zeros(len(table)),
+            )
+        return np.minimum(total, sys.float_info.max, out=total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from partitioner.cli import arguments
 from partitioner.cost import Candidate, CandidateTable, Row
 from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints, Infeasible
@@ -23,7 +24,7 @@ FLAGS = {
     "--max-deviation": ("max_deviation", float),
     "--min-accuracy": ("min_accuracy", float),
     "--min-depth": ("min_depth", int),
-    "--deadline": ("deadline_s", lambda text: float(text.removesuffix("ms")) / 1e3),
+    "--deadline": ("deadline_s", arguments.duration_s),
 }
 
 sizes = st.integers(0, 10**6)
@@ -124,6 +125,16 @@ def test_the_advice_of_an_infeasible_set_works(table, constraints):
         assert changed.check(table, LINK).any()
     if refusal.nearest is not None:
         assert refusal.nearest.cut in text
+
+
+@given(tables, st.integers(1, 9999), st.integers(1, 6))
+def test_what_was_asked_is_said_as_it_was_asked(table, number, places):
+    text = f"{number / 10**places:.{places}f}".rstrip("0").rstrip(".")
+    try:
+        Constraints(deadline_s=arguments.duration_s(f"{text}ms")).check(table, LINK)
+    except Infeasible as error:
+        said = str(error).removeprefix("no plan keeps --deadline ").partition("ms;")[0]
+        assert float(said) == float(text)
 
 
 @given(tables, asked)

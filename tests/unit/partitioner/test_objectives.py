@@ -46,6 +46,12 @@ def test_a_weighted_sum_is_a_sum(table):
     assert mixed.scores(table, LINK) == pytest.approx(expected)
 
 
+def test_a_weighted_sum_is_a_number_whatever_the_weights(table):
+    scores = Weighted(((Latency(), 1e308), (Upload(), 1e308))).scores(table, LINK)
+    assert np.isfinite(scores).all()
+    assert scores[int(table.price(LINK).argmax())] == scores.max()
+
+
 def test_the_second_objective_decides_among_those_close_to_the_first(table):
     latency_s = table.price(LINK)
     for tolerance in (0.0, 0.1, 0.5, 5.0):
@@ -78,6 +84,7 @@ def test_a_name_gives_the_objective_of_that_name(text):
         ("weighted:latency=0", "at least one weight"),
         ("weighted:latency=1,upload=-1", "upload is -1"),
         ("weighted:latency=1,upload=inf", "upload is inf"),
+        ("weighted:latency=nan", "latency is nan"),
         ("weighted:latency", "no weight"),
         ("lexicographic:", "at least one objective"),
         ("lexicographic:latency,tolerance=-1", "tolerance is -1"),
