@@ -8,6 +8,7 @@ import difflib
 from partitioner.cli import arguments
 from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
+from partitioner.cli.output import warn
 from partitioner.cost import Load, load_of
 from partitioner.errors import UsageError
 from partitioner.optimize.objectives import Objective
@@ -89,6 +90,9 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
     """
     edge, cloud = profiles_of(args)
     bound = bound_of(args)
+    exact = edge[0].accuracy
+    if bound.min_accuracy is not None and exact is not None and exact < bound.min_accuracy:
+        warn(f"the exact model answers only {exact:.2%} rightly: --min-accuracy leaves nothing but exact codecs")
     asked = constraints_of(args, lambda name: _depth(name, edge[0]))
     return Planner.from_profiles(
         edge,

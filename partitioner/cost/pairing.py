@@ -1,4 +1,4 @@
-"""Which profiles may be planned with together: one model, one binding, the same cuts, each runtime of a side once."""
+"""Which profiles go together: one model, one binding, the same cuts; of a side one machine, each runtime once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def check_sides(edge: Sequence[Profile], cloud: Sequence[Profile]) -> None:
             )
         if len({profile.slowdown for profile in profiles}) > 1:
             raise ProfileError(f"the {side}'s profiles emulate different slow-downs; give one for all of them")
+        if len(machines := dict.fromkeys(each.device.cpu or each.device.machine for each in profiles)) > 1:
+            raise ProfileError(f"the {side}'s profiles are of different machines: {' and '.join(machines)}")
     for profile in edge:
         for other in cloud:
             check_pair(profile, other)
@@ -45,6 +47,8 @@ def check_pair(edge: Profile, cloud: Profile) -> None:
     else:
         if dict(edge.binding) != dict(cloud.binding):
             faults.append(f"their sizes differ: {_bound(edge)} and {_bound(cloud)}")
+        if [layer.id for layer in edge.layers] != [layer.id for layer in cloud.layers]:
+            faults.append("they list different layers")
         ids = {cut.id for cut in edge.cuts}, {cut.id for cut in cloud.cuts}
         if only := ids[0] ^ ids[1]:
             faults.append(f"they list different cuts: {len(only)} are in one of them only")

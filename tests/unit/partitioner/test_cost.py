@@ -107,6 +107,7 @@ def test_a_tie_goes_to_the_earliest_cut_then_to_fewer_bytes():
         ({"model_digest": "00" * 32, "model_name": "other"}, "the cloud's of other"),
         ({"binding": {"b": 2}}, "b=1 and b=2"),
         ({"cuts": cloud_profile().cuts[:2] + cloud_profile().cuts[3:]}, "1 are in one of them only"),
+        ({"layers": (), "flows": ()}, "they list different layers"),
     ],
 )
 def test_profiles_that_do_not_belong_together_are_refused(change, says):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from dataclasses import replace
 
 import pytest
 from synthetic_profiles import cloud_profile, edge_profile
@@ -82,6 +83,17 @@ def test_lossy_codecs_need_leave(answer, capsys):
         assert "--max-deviation" in line or "--sample-labels" in line
     assert "int8" in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.01")["candidates"]}
     assert "int8" not in {entry["codec"] for entry in answer("--link", "4g", "--max-deviation", "0.009")["candidates"]}
+
+
+def test_an_accuracy_that_the_exact_model_has_not_is_told(capsys, tmp_path):
+    labelled = tmp_path / "edge.json"
+    labelled.write_text(replace(edge_profile(), accuracy=0.9).dumps())
+    flags = ["cut", "--edge", str(labelled), *PROFILES[2:], "--link", "4g", "--json", "--min-accuracy"]
+    for least, warnings in (("0.9", 0), ("0.91", 1)):
+        assert main([*flags, least]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.count("the exact model answers only 90.00% rightly") == warnings
+        assert {entry["codec"] for entry in json.loads(captured.out)["candidates"]} == {"none", "source"}
 
 
 def test_top_keeps_the_best_and_both_extremes(answer):

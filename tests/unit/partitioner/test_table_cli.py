@@ -138,6 +138,8 @@ def test_each_side_brings_its_fastest_runtime(run, tmp_path):
         (["table", *PROFILES, "--down-per-up", "0"], 2, "--down-per-up"),
         (["table", *PROFILES, "--busy", "2"], 2, "--busy"),
         (["table", *PROFILES, "--edge", str(GOLDEN / "edge.json")], 1, "two profiles of one runtime (eager on cpu"),
+        (["table", *PROFILES, "--edge-slowdown", "1e308"], 2, "no more than 1e15"),
+        (["cut", *PROFILES, "--link", "4g", "--deadline", "33.3ms"], 1, "no plan keeps --deadline 33.3ms; the nearest"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(capsys, argv, code, says):
@@ -175,8 +177,18 @@ def test_mixed_up_or_broken_profiles_are_one_line(capsys, tmp_path, command, cha
     assert captured.err.count("\n") == 1
 
 
-def test_a_second_runtime_must_be_of_the_same_model(capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model_digest": "6a" * 32}, "do not belong together"),
+        ({"slowdown": 2.0}, "different slow-downs"),
+        ({"device": {"name": "other", "machine": "x86_64", "cpu": "Xeon", "cores": 2, "accelerator": ""}}, "and Xeon"),
+    ],
+)
+def test_a_second_runtime_must_be_of_the_same_model_and_machine(capsys, tmp_path, change, says):
     other = tmp_path / "other.json"
-    other.write_text(spoiled(lambda p: p.update(model_digest="6a" * 32, runtime={**p["runtime"], "name": "ort"})))
+    other.write_text(spoiled(lambda p: p.update(runtime={**p["runtime"], "name": "ort"}, **change)))
     assert main(["table", *PROFILES, "--cloud", str(other)]) == 1
-    assert "do not belong together" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
