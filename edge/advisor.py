@@ -113,12 +113,15 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
         cut, codec = cuts.find(priced.candidate.cut), priced.candidate.codec
         return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=found.link)
     cut = cuts.find(LOCAL if wish.cut == AUTO else wish.cut)
-    _check_kept(cuts, cut, wish.constraints)
-    if cut.is_local:
-        return Selected(plan=cuts.plan(cut), cut=cut, codec="none")
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
+    if cut.is_local:
+        codec = "none"
     if codec in SOURCES and not has_source:
         raise UsageError(f"{sample.name} is a tensor: it has no original bytes to send; choose another codec")
+    _check_kept(cuts, cut, wish.constraints)
+    _check_sizes(cuts, cut, wish.constraints, up_bytes=sample.nbytes_original if codec == SOURCE else None, codec=codec)
+    if cut.is_local:
+        return Selected(plan=cuts.plan(cut), cut=cut, codec=codec)
     return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec)
 
 
@@ -138,6 +141,29 @@ def _check_kept(cuts: Cuts, cut: Cut, constraints: Constraints) -> None:
         raise PlanError(
             f"cut {cut.name} sends layer {layers[leaving[0]]} to the worker, which is to stay on the device"
         )
+
+
+def _check_sizes(cuts: Cuts, cut: Cut, asked: Constraints, *, codec: str, up_bytes: int | None) -> None:
+    """Check a cut that the user names against his limits on memory and bytes, as far as the graph tells.
+
+    It does at the sizes that the model was captured with, and not how far a codec packs: what is packed or rounded is
+    sent as it is wished. ``up_bytes``: those of the original input, where it is sent as it is.
+    """
+    if not asked.bounds_memory and asked.max_up_bytes is None:
+        return
+    cost = cuts.cost(cut)
+    known = {
+        "--max-edge-memory": (asked.max_edge_bytes, cost.edge_weight_bytes + cost.edge_peak_bytes),
+        "--max-cloud-memory": (asked.max_cloud_bytes, cost.cloud_weight_bytes + cost.cloud_peak_bytes),
+    }
+    if up_bytes is not None or codec == "none":
+        known["--max-upload"] = asked.max_up_bytes, cost.up_bytes if up_bytes is None else up_bytes
+    if broken := [
+        f"{flag} {most} (it takes {taken})"
+        for flag, (most, taken) in known.items()
+        if most is not None and taken > most
+    ]:
+        raise PlanError(f"cut {cut.name} does not keep {', '.join(broken)}")
 
 
 def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | None) -> Priced:

@@ -14,8 +14,7 @@ from edge.frames import WorkerStatus
 from edge.sample import sizes_of, to_sample
 from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
-from partitioner.codecmix import Bound
-from partitioner.cost import LOSSLESS
+from partitioner.codecmix import EXACT, Bound
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.constraints import Constraints
@@ -204,9 +203,29 @@ def test_layers_that_are_to_stay_stay(digits: Bundle, profile: Profile) -> None:
         )
 
 
+def test_a_named_cut_keeps_the_limits_that_the_graph_can_tell(digits: Bundle, profile: Profile) -> None:
+    given = np.zeros((8, 8, 1), np.uint8)
+    cuts = Cuts(digits.graph, digits.digest)
+    cost = cuts.cost(cuts.find("after:stage1"))
+    edge_bytes = cost.edge_weight_bytes + cost.edge_peak_bytes
+    just = Constraints(max_edge_bytes=edge_bytes, max_up_bytes=cost.up_bytes)
+    selected = choose(digits, profile, Wish(cut="after:stage1", codec="none", constraints=just), given, FAST)
+    assert selected.cut.name == "after:stage1"
+    for asked, says in (
+        (Constraints(max_edge_bytes=edge_bytes - 1), rf"--max-edge-memory {edge_bytes - 1} \(it takes {edge_bytes}"),
+        (Constraints(max_up_bytes=cost.up_bytes - 1), rf"--max-upload {cost.up_bytes - 1} \(it takes {cost.up_bytes}"),
+    ):
+        with pytest.raises(PlanError, match=says):
+            choose(digits, profile, Wish(cut="after:stage1", codec="none", constraints=asked), given, FAST)
+    with pytest.raises(PlanError, match=r"--max-upload 63 \(it takes 64"):
+        choose(digits, profile, Wish(cut="cloud", constraints=Constraints(max_up_bytes=63)), given, FAST)
+    with pytest.raises(PlanError, match="cut local does not keep --max-edge-memory 9"):
+        choose(digits, profile, Wish(cut="local", constraints=Constraints(max_edge_bytes=9)), given, FAST)
+
+
 def test_original_bytes_are_never_chosen_for_a_tensor(digits: Bundle, profile: Profile) -> None:
     selected = choose(digits, profile, Wish(), inputs_of(digits), FAST, slowdown=100)
-    assert selected.codec in LOSSLESS
+    assert selected.codec in EXACT
     assert not selected.codec.startswith("source")
     with pytest.raises(UsageError, match="no original bytes"):
         choose(digits, profile, Wish(cut="cloud", codec="source"), inputs_of(digits), FAST)
@@ -232,7 +251,7 @@ def test_a_cut_with_a_codec_that_was_not_measured_there_is_refused(digits: Bundl
 
 def test_lossy_codecs_are_chosen_only_where_they_were_admitted(digits: Bundle, profile: Profile) -> None:
     slow = Link(up_bytes_per_s=1e4, down_bytes_per_s=1e6, rtt_s=0.0)
-    for codecs in (LOSSLESS, ("none",)):
+    for codecs in (EXACT, ("none",)):
         wish = Wish(cut="after:stage1", codec="auto", codecs=codecs)
         assert choose(digits, profile, wish, inputs_of(digits), slow).codec in codecs
     wish = Wish(cut="after:stage1", codec="auto", bound=LOOSE)
@@ -267,7 +286,7 @@ def test_the_length_of_a_text_decides_where_it_is_worked_on(wording: Bundle) -> 
     evidence = Evidence(edge=profile.slowed(1000), cloud=profile, link=FAST)
 
     def local_s(length: int) -> float:
-        table = evidence.at(cuts, sizes_of(words(length), wording.graph)).table(codecs=LOSSLESS)
+        table = evidence.at(cuts, sizes_of(words(length), wording.graph)).table(codecs=EXACT)
         priced = zip(table.candidates, table.price(FAST), strict=True)
         return next(float(seconds) for candidate, seconds in priced if candidate.is_local)
 
