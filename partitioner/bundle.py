@@ -80,12 +80,16 @@ __all__ = [
 ]
 
 
+Stamp = tuple[int, int, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """An opened bundle. The weights stay on disk until a runtime asks for them."""
 
     path: Path
     manifest: Manifest
+    weights_stamp: Stamp
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
@@ -96,11 +100,12 @@ class Bundle:
         """
         directory = Path(path)
         manifest = read_manifest(directory)
+        stamp = _stamp(directory / WEIGHTS)
         for record in manifest.files:
             check_file(directory / record.name, record)
         if digest_of(manifest.files) != manifest.digest:
             raise BundleError(f"{directory}: the digest in {MANIFEST} is not that of its files: pack the model again")
-        return cls(path=directory, manifest=manifest)
+        return cls(path=directory, manifest=manifest, weights_stamp=stamp)
 
     @property
     def digest(self) -> str:
@@ -114,8 +119,15 @@ class Bundle:
 
     @property
     def weights_path(self) -> Path:
-        """Where the weights are."""
-        return self.path / WEIGHTS
+        """Where the weights are.
+
+        Raises:
+            BundleError: the file is another than the one that was checked, so its numbers may be another model's.
+        """
+        path = self.path / WEIGHTS
+        if _stamp(path) != self.weights_stamp:
+            raise BundleError(f"{path} has changed since the bundle was opened: start again")
+        return path
 
     @cached_property
     def graph(self) -> Graph:
@@ -294,6 +306,15 @@ class SaveWeights(Protocol):
 
     def __call__(self, weights: Mapping[str, object], path: Path) -> None:
         """Write the file."""
+
+
+def _stamp(path: Path) -> Stamp:
+    """What tells a file from one that takes its place: device, inode and time of change; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _replace(path: Path, content: bytes) -> None:
