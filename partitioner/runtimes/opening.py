@@ -14,11 +14,11 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -105,7 +105,7 @@ def choose(
         return Choice(runtime=admitted[0], others=others)
     times_s = _race(bundle, admitted, device=device, threads=threads, allow_ops=tuple(allow_ops))
     if not times_s:
-        return Choice(runtime=EAGER, others={ORT: "the race against the eager runtime failed"})
+        return Choice(runtime=ORT, others={EAGER: "it failed in a race with the other, which has passed its check"})
     fastest = min(times_s, key=lambda each: times_s[each])
     slower = {name: f"slower: {s * 1e3:.3g} against {times_s[fastest] * 1e3:.3g} ms" for name, s in times_s.items()}
     return Choice(runtime=fastest, others={name: why for name, why in slower.items() if name != fastest})
@@ -121,8 +121,8 @@ def refusal(bundle: Bundle, runtime: str, *, device: str = "auto", threads: int 
         _ = bundle.runtime_file(runtime), bundle.check  # both whole, or no verdict is asked for and kept
         place = _place(bundle, "verdict", runtime, device=device, threads=threads)
         known = _recall(place)
-        if isinstance(known, dict) and "fault" in known:
-            return cast("str | None", known["fault"])
+        if isinstance(known, dict) and isinstance(fault := known.get("fault", ""), str | None) and fault != "":
+            return fault
     except CleftError as error:
         return str(error)
     question = Question(
@@ -131,7 +131,8 @@ def refusal(bundle: Bundle, runtime: str, *, device: str = "auto", threads: int 
     answer = ask(question)
     if runtime not in answer:
         return "its check could not be run in a process of its own"
-    _keep(place, {"fault": answer[runtime]})
+    if answer[runtime] is None or not device.startswith("cuda"):  # the driver that a GPU lacks may come any time
+        _keep(place, {"fault": answer[runtime]})
     return cast("str | None", answer[runtime])
 
 
@@ -159,8 +160,8 @@ def _race(
     """Seconds of the whole model by runtime; nothing where the race failed."""
     place = _place(bundle, "race", *runtimes, device=device, threads=threads)
     known = _recall(place)
-    if isinstance(known, dict) and set(known) == set(runtimes):
-        return {name: float(cast(float, seconds)) for name, seconds in known.items()}
+    if isinstance(known, dict) and set(known) == set(runtimes) and all(map(_is_time, known.values())):
+        return known
     question = Question(
         bundle=str(bundle.path.resolve()),
         runtimes=tuple(runtimes),
@@ -180,23 +181,28 @@ def _place(bundle: Bundle, what: str, *runtimes: str, device: str, threads: int)
     facts = [
         bundle.digest,
         [bundle.file_digest(name) for name in (ONNX_MODEL, CHECK)],
-        [(name, _version(_PACKAGES[name])) for name in runtimes],
+        [(name, _installed(_PACKAGES[name])) for name in runtimes],
         [device, threads, platform.machine(), platform.node(), os.cpu_count()],
     ]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return cache_dir() / "runtimes" / f"{what}-{key}.json"
 
 
-def _version(package: str) -> str:
-    with contextlib.suppress(PackageNotFoundError):
-        return version(package)
-    return ""
+def _installed(package: str) -> list[str]:
+    """What is installed of a package, with versions; ``onnxruntime`` comes as ``onnxruntime-gpu`` and others too."""
+    found = importlib.util.find_spec(package)
+    places = (found.submodule_search_locations or []) if found else []
+    return sorted(each.name for place in places for each in Path(place).parent.glob(f"{package}*.dist-info"))
 
 
 def _recall(path: Path) -> object:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         return cast(object, json.loads(path.read_bytes()))
     return None
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float | int) and 0 < value < math.inf
 
 
 def _keep(path: Path, value: object) -> None:

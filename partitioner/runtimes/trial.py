@@ -52,13 +52,17 @@ def ask(question: Question) -> dict[str, object]:
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
-            check=True,
+            check=False,
         )
         found = json.loads(done.stdout)
         return {name: found[name] for name in question.runtimes}
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
-        _LOG.warning("the runtimes %s could not be tried: %s", ", ".join(question.runtimes), error)
-        return {}
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(error)
+    except (ValueError, KeyError, TypeError):
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else f"it said nothing and ended with code {done.returncode}"
+    _LOG.warning("the runtimes %s could not be tried: %s", ", ".join(question.runtimes), reason)
+    return {}
 
 
 def race(question: Question) -> dict[str, float]:

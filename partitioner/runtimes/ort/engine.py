@@ -27,7 +27,11 @@ _MOST_THREADS = 256
 _KEPT_SEGMENTS = 64
 _KEPT_MODELS, _KEPT_BYTES = 4, 256 * 2**20
 """Of what is kept ready, at most as many times the model's weights, or as many bytes: a session packs its own copy."""
+_KEPT_THREADS = 512
+"""Threads of one operator times segments: every session has a pool of its own."""
 _FINE_BLOCKS = 32
+_MOST_BLOCKS = 64
+"""That are shared: cuts take about ten, but a plan may ask for any values beside what crosses."""
 
 
 def open_engine(
@@ -141,17 +145,23 @@ class OrtEngine:
         return tuple(bound_of(cut) for cut in inner[::step])
 
     def block(self, segment: Segment, weights: tuple[str, ...], *, is_shared: bool) -> Block:
-        """A session for exactly this segment; a shared one stays, so that the next cut finds it."""
+        """A session for exactly this segment; a shared one stays, so that the next cut finds it, as long as few do."""
         found = self._blocks.get(segment)
         if found is None:
             found = self.build(segment)
-            if is_shared:
+            if is_shared and len(self._blocks) < _MOST_BLOCKS:
                 self._blocks[segment] = found
                 self._block_weights[segment] = weights
         return found
 
     def build(self, segment: Segment) -> Block:
-        """A session for exactly this segment; safe to call from another thread."""
+        """A session for exactly this segment; safe to call from another thread.
+
+        Raises:
+            SegmentError: the segment's names do not fit the graph, or ONNX Runtime refuses it.
+            BundleError: the weights are no longer those that were checked.
+        """
+        _ = self.bundle.weights_path
         return self._sessions.make(part_of(self._model, self.bundle.graph, segment))
 
     @cached_property
@@ -163,6 +173,7 @@ class OrtEngine:
         """Forget the segments that were not asked for the longest."""
         limit = max(_KEPT_MODELS * weight_bytes(self.bundle.graph, self.bundle.graph.weight), _KEPT_BYTES)
         held = sum(each.weight_bytes for each in self._segments.values())
-        while len(self._segments) > 2 and (len(self._segments) > _KEPT_SEGMENTS or held > limit):
+        most = min(_KEPT_SEGMENTS, _KEPT_THREADS // self._threads)
+        while len(self._segments) > 2 and (len(self._segments) > most or held > limit):
             first = next(iter(self._segments))
             held -= self._segments.pop(first).weight_bytes

@@ -39,7 +39,7 @@ _ELEMENT_TYPES = {
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_NAME, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 2, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 4, 5
-_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 
 
@@ -165,9 +165,11 @@ def _read_node(node: bytes, raw: bytes) -> _Node:
 
 
 def _captured(attribute: bytes) -> set[str]:
-    """Names that the bodies of a conditional or loop read from around them."""
+    """Names that the bodies of a conditional or loop read from around them; tensors are checked for where they lie."""
     read: set[str] = set()
     for number, value, _ in wire.fields(attribute):
+        if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+            _read_tensor(wire.message(value))
         if number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
             made: set[str] = set()
             inner: set[str] = set()

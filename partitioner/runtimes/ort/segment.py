@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from partitioner.dims import evaluate, symbols_of
-from partitioner.errors import SegmentError
+from partitioner.errors import CleftError, SegmentError
 from partitioner.graph import DTYPE_BYTES, Graph, Value
 from partitioner.plan import Segment
 from partitioner.runtimes import Array
@@ -108,11 +108,12 @@ class OrtSegment:
         return self._answer(pool, given, arrays)
 
     def settle(self) -> None:
-        """Fuse now instead of in the background."""
+        """Fuse now instead of in the background, and keep nothing but that."""
         self.finish()
         if self._fused is None:
             self._fused = self._engine.build(self._segment)
         self._chain = ()
+        self._fine_blocks = None
 
     def finish(self) -> None:
         """Wait until the background has nothing to do for this segment."""
@@ -173,7 +174,7 @@ class OrtSegment:
         return self._chain
 
     def _fuse(self) -> None:
-        with contextlib.suppress(SegmentError):  # the blocks go on answering
+        with contextlib.suppress(CleftError):  # the blocks go on answering
             self._fused = self._engine.build(self._segment)
 
     def _arrays(self, tensors: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,8 +7,11 @@ takes 5 to 50 ms for the usual classifiers. Nothing spins: waiting threads slow 
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +19,14 @@ import numpy as np
 
 from partitioner.errors import SegmentError, UsageError
 from partitioner.runtimes import Array
+from partitioner.runtimes.ort import wire
 from partitioner.runtimes.ort.onnxfile import Part
 
 if TYPE_CHECKING:
     import onnxruntime
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
+_CUDA = "CUDAExecutionProvider"
 _FATAL_ONLY = 4
 _SHOWN_CHARS = 200
 
@@ -116,16 +121,17 @@ def _share_memory() -> None:
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1}))
+    with contextlib.suppress(RuntimeError):  # the application that we are part of has registered one before
+        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1}))
 
 
 def providers_of(device: str) -> tuple[str | tuple[str, Mapping[str, str]], ...]:
     """ONNX Runtime's execution providers for ``cpu`` or ``cuda:N``, the fastest first."""
     if device == "cpu":
         return ("CPUExecutionProvider",)
-    options = {"device_id": device.partition(":")[2] or "0"}
-    found = [name for name in ("TensorrtExecutionProvider", "CUDAExecutionProvider") if name in _available()]
-    return (*((name, options) for name in found), "CPUExecutionProvider")
+    index = device.partition(":")[2] or "0"
+    found = [name for name in ("TensorrtExecutionProvider", _CUDA) if _starts(name, index)]
+    return (*((name, {"device_id": index}) for name in found), "CPUExecutionProvider")
 
 
 def device_of(device: str) -> str:
@@ -134,15 +140,46 @@ def device_of(device: str) -> str:
     Raises:
         UsageError: there is no such device here.
     """
-    has_cuda = "CUDAExecutionProvider" in _available()
     if device == "auto":
-        return "cuda:0" if has_cuda else "cpu"
+        return "cuda:0" if _starts(_CUDA, "0") else "cpu"
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
         raise UsageError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not has_cuda:
+    if kind == "cpu":
+        return "cpu"
+    if _CUDA not in _available():
         raise UsageError(f"--device {device}: this ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
-    return "cpu" if kind == "cpu" else f"cuda:{index or 0}"
+    if not _starts(_CUDA, index or "0"):
+        raise UsageError(f"--device {device}: ONNX Runtime finds no such GPU, or not the CUDA that it was built for")
+    return f"cuda:{index or 0}"
+
+
+@cache
+def _starts(provider: str, index: str) -> bool:
+    """Whether a provider starts on a GPU. One that does not is passed over by sessions, which print that on stdout."""
+    import onnxruntime
+
+    if provider not in _available():
+        return False
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    wanted = [(provider, {"device_id": index}), "CPUExecutionProvider"]
+    with contextlib.redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            session = onnxruntime.InferenceSession(_identity(), options, providers=wanted)
+        except Exception:  # its errors have no common root but Exception
+            return False
+    return provider in session.get_providers()
+
+
+def _identity() -> bytes:
+    """The smallest model: a number comes back as it is."""
+    number = wire.nested(2, wire.nested(1, wire.number(1, 1) + wire.nested(2, b"")))
+    node = wire.nested(1, "x") + wire.nested(2, "y") + wire.nested(4, "Identity")
+    values = [wire.nested(place, wire.nested(1, name) + number) for place, name in ((11, "x"), (12, "y"))]
+    graph = wire.nested(1, node) + wire.nested(2, "identity") + b"".join(values)
+    return wire.number(1, 8) + wire.nested(8, wire.number(2, 18)) + wire.nested(7, graph)
 
 
 def _available() -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import gc
 import math
 import shutil
 import threading
@@ -18,11 +18,11 @@ from safetensors.numpy import load_file, save_file
 from partitioner import bundle as bundles
 from partitioner import zoo
 from partitioner.bundle import Bundle
-from partitioner.errors import BundleError, InputError, ModelError, SegmentError, UsageError
+from partitioner.errors import BundleError, InputError, SegmentError, UsageError
 from partitioner.plan import Segment
 from partitioner.runtimes import Array, check, opening
 from partitioner.runtimes.eager import open_engine as open_eager
-from partitioner.runtimes.ort import OrtEngine, open_engine
+from partitioner.runtimes.ort import OrtEngine, open_engine, sessions, wire
 from partitioner.runtimes.ort.blocks import bounds
 from partitioner.runtimes.ort.onnxfile import OnnxFile
 from partitioner.segments import Cuts
@@ -157,6 +157,31 @@ def test_a_timeline_names_every_layer_in_order(bundle: Bundle, inputs: dict[str,
     assert 0 < ends_s[0] <= ends_s[-1] == total_s
 
 
+def test_what_takes_a_timeline_is_given_back_when_it_settles(bundle: Bundle, inputs: dict[str, Array]) -> None:
+    def blocks() -> int:
+        gc.collect()
+        return sum(type(each) is sessions.Block for each in gc.get_objects())
+
+    segment = engine_of(bundle).segment(whole_of(bundle))
+    segment.settle()
+    before = blocks()
+    first = segment.timeline(inputs)
+    assert blocks() > before + 2
+    segment.settle()
+    assert blocks() == before
+    assert len(segment.timeline(inputs)[1]) == len(first[1])
+
+
+def test_fewer_segments_are_kept_where_each_takes_many_threads(bundle: Bundle) -> None:
+    cuts = Cuts(bundle.graph, bundle.digest)
+    for threads, most in ((1, 64), (128, 4)):
+        engine = open_engine(bundle, device="cpu", threads=1)
+        engine._threads = threads
+        for cut in cuts.candidates:
+            engine.segment(cuts.segments(cut)[0])
+        assert len(engine._segments) == min(most, len(cuts.candidates))
+
+
 def test_inputs_that_do_not_fit_are_refused(bundle: Bundle, inputs: dict[str, Array]) -> None:
     segment = engine_of(bundle).segment(whole_of(bundle))
     (name,) = inputs
@@ -186,25 +211,6 @@ def test_segments_that_do_not_fit_are_refused(bundle: Bundle) -> None:
         open_engine(bundle, device="abacus")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "check.safetensors"])
-@pytest.mark.parametrize("damage", ["removed", "truncated", "flipped"])
-def test_a_bundle_with_a_damaged_runtime_file_runs_in_eager_alone(name: str, damage: str, copied: Path) -> None:
-    path = copied / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()
-    if damage != "removed":
-        path.write_bytes(content if damage == "flipped" else content[:-1])
-    bundle = Bundle.open(copied)
-    fault = opening.refusal(bundle, "ort", device="cpu")
-    assert fault is not None
-    assert name in fault
-    assert "\n" not in fault
-    assert opening.choose(bundle, device="cpu").runtime == "eager"
-    with pytest.raises(ModelError, match="--runtime ort"):
-        opening.open_engine(bundle, runtime="ort", device="cpu")
-
-
 def test_a_runtime_that_answers_otherwise_is_refused(bundle: Bundle, copied: Path) -> None:
     stored = load_file(copied / "check.safetensors")
     name = f"value:{bundle.graph.output_names[0]}"
@@ -220,15 +226,14 @@ def test_a_runtime_that_answers_otherwise_is_refused(bundle: Bundle, copied: Pat
     assert opening.refusal(changed, "ort", device="cpu") == fault  # remembered
 
 
-def test_a_bundle_of_old_is_valid_and_says_what_it_lacks(copied: Path) -> None:
-    manifest = json.loads((copied / "bundle.json").read_text())
-    del manifest["optional"], manifest["without"]
-    (copied / "bundle.json").write_text(json.dumps(manifest))
+def test_weights_that_take_the_place_of_those_checked_are_not_mixed_with_them(copied: Path) -> None:
     bundle = Bundle.open(copied)
-    assert bundle.runtimes == ("eager",)
-    fault = opening.refusal(bundle, "ort")
-    assert fault is not None
-    assert "packed without" in fault
+    engines = (open_engine(bundle, device="cpu"), open_eager(bundle, device="cpu"))
+    (copied / "new").write_bytes(bundle.weights_path.read_bytes())
+    (copied / "new").replace(bundle.weights_path)
+    for engine in engines:
+        with pytest.raises(BundleError, match="changed since the bundle was opened"):
+            engine.segment(whole_of(bundle))(check.read_inputs(bundle))
 
 
 def test_the_weights_are_not_stored_twice(bundle: Bundle) -> None:
@@ -236,37 +241,58 @@ def test_the_weights_are_not_stored_twice(bundle: Bundle) -> None:
     assert sizes["model.onnx"] < 0.1 * bundle.weights_path.stat().st_size
 
 
-def test_packages_that_are_missing_are_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else object())
-    assert opening.refusal(bundle, "ort") == "ONNX Runtime is not installed: pip install 'cleft[ort]'"
-    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.delenv("CLEFT_RUNTIME")
-    with pytest.raises(ModelError, match=r"cleft\[torch\].*cleft\[ort\]"):
-        opening.choose(bundle)
-
-
-def test_what_auto_means_can_be_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLEFT_RUNTIME", "ort")
-    assert opening.open_engine(bundle, device="cpu").info.name == "ort"
-    monkeypatch.setenv("CLEFT_RUNTIME", "abacus")
-    with pytest.raises(UsageError, match="abacus"):
-        opening.choose(bundle)
-
-
-def test_auto_is_the_faster_one_and_says_why_not_the_other(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLEFT_RUNTIME")
-    choice = opening.choose(bundle, device="cpu")
-    (other,) = choice.others
-    assert {choice.runtime, other} == {"eager", "ort"}
-    assert "slower" in choice.others[other]
-    monkeypatch.setattr(opening, "ask", lambda question: pytest.fail("it was raced before"))
-    assert opening.choose(bundle, device="cpu") == choice
-
-
 def test_a_file_may_refer_to_the_weights_and_to_nothing_else(bundle: Bundle) -> None:
     model = (bundle.path / "model.onnx").read_bytes()
     with pytest.raises(BundleError, match="no file of a bundle"):
         OnnxFile(model.replace(b"weights.safetensors", b"../../../etc/passwd"))
+
+
+def test_a_constant_inside_a_file_lies_nowhere_else_either(bundle: Bundle) -> None:
+    model = (bundle.path / "model.onnx").read_bytes()
+    entry = wire.nested(1, "location") + wire.nested(2, "/etc/hostname")
+    for place in (5, 10):  # an attribute's tensor, and its list of tensors
+        constant = wire.nested(1, "value") + wire.nested(place, wire.nested(13, entry))
+        node = wire.nested(2, "c") + wire.nested(4, "Constant") + wire.nested(5, constant)
+        with pytest.raises(BundleError, match="no file of a bundle"):
+            OnnxFile(model + wire.nested(7, wire.nested(1, node)))
+
+
+def test_segments_that_nobody_shares_are_not_kept_without_end(
+    bundle: Bundle, inputs: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("partitioner.runtimes.ort.engine._MOST_BLOCKS", 1)
+    engine = engine_of(bundle)
+    whole = engine.segment(whole_of(bundle))
+    assert engine.bounds
+    assert len(engine._blocks) == 1
+    assert same(whole(inputs), open_eager(bundle, device="cpu").segment(whole_of(bundle))(inputs))
+
+
+def test_an_arena_of_the_application_s_own_is_in_order(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: object) -> None:
+        raise RuntimeError("an allocator for this device has already been registered for sharing")
+
+    monkeypatch.setattr("onnxruntime.create_and_register_allocator", taken)
+    sessions._share_memory.cache_clear()
+    try:
+        assert engine_of(bundle).segment(whole_of(bundle)).outputs
+    finally:
+        sessions._share_memory.cache_clear()
+
+
+def test_a_gpu_provider_that_does_not_start_is_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sessions, "_available", lambda: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    sessions._starts.cache_clear()
+    try:
+        assert sessions.device_of("auto") == "cpu"
+        with pytest.raises(UsageError, match="--device cuda:1: ONNX Runtime finds no such GPU"):
+            sessions.device_of("cuda:1")
+        assert sessions.providers_of("cuda:0") == ("CPUExecutionProvider",)
+    finally:
+        sessions._starts.cache_clear()
+    assert capsys.readouterr().out == ""
 
 
 @settings(max_examples=60)
