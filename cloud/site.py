@@ -35,7 +35,11 @@ class Site:
         """What is served, as messages."""
         return [
             pb.ModelInfo(
-                digest=model.digest, name=model.bundle.name, ready=model.engine is not None, reason=model.reason
+                digest=model.digest,
+                name=model.bundle.name,
+                ready=model.engine is not None,
+                reason=model.reason,
+                runtime="" if model.engine is None else model.engine.info.name,
             )
             for model in self.store.models
         ]

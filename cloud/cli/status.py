@@ -33,7 +33,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         channel.close()
     models = [
-        {"digest": model.digest, "name": model.name, "ready": model.ready, "reason": model.reason}
+        {
+            "digest": model.digest,
+            "name": model.name,
+            "ready": model.ready,
+            "reason": model.reason,
+            "runtime": model.runtime,
+        }
         for model in reply.models
     ]
     answer: dict[str, object] = {
@@ -60,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
         f"busy {reply.load.busy_ratio:.0%}"
     )
     rows = [
-        (model.name, model.digest[:12], "ready" if model.ready else f"not ready: {model.reason}")
+        (model.name, model.digest[:12], model.runtime, "ready" if model.ready else f"not ready: {model.reason}")
         for model in reply.models
     ]
-    print_table(("model", "digest", "state"), rows, left=(0, 1, 2))
+    print_table(("model", "digest", "runtime", "state"), rows, left=(0, 1, 2, 3))
     return 0

@@ -108,16 +108,18 @@ class Welcome(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., worker: _Optional[str] = ..., codecs: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., max_frame_bytes: _Optional[int] = ..., liveness_s: _Optional[float] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("digest", "name", "ready", "reason")
+    __slots__ = ("digest", "name", "ready", "reason", "runtime")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
     digest: str
     name: str
     ready: bool
     reason: str
-    def __init__(self, digest: _Optional[str] = ..., name: _Optional[str] = ..., ready: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    runtime: str
+    def __init__(self, digest: _Optional[str] = ..., name: _Optional[str] = ..., ready: bool = ..., reason: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class Propose(_message.Message):
     __slots__ = ("plan_id", "plan")

@@ -173,7 +173,8 @@ def test_status_tells_people_and_machines(worker, bundle):
     assert bundle.name in told.stdout
     answer = json.loads(cleft_cloud("status", worker, "--json").stdout)
     assert answer["schema"] == "cleft.status/1"
-    assert answer["models"] == [{"digest": bundle.digest, "name": bundle.name, "ready": True, "reason": ""}]
+    model = {"digest": bundle.digest, "name": bundle.name, "ready": True, "reason": "", "runtime": "eager"}
+    assert answer["models"] == [model]
     assert answer.keys() >= {"uptime_s", "sessions", "queued_frames", "busy_ratio", "frames_answered", "draining"}
 
 
