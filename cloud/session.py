@@ -27,7 +27,6 @@ from protos.errors import (
     Draining,
     InvalidMessage,
     Overloaded,
-    TooLarge,
     UnknownModel,
     Unreachable,
     Unsupported,
@@ -195,7 +194,10 @@ class Session:
         if self._is_draining:
             self._frames.refuse(run.frame_id, Draining("the worker is going away: send this to another"))
             return
-        self._frames.run(run, self._plans.get(run.plan_id))
+        ready = self._plans.pop(run.plan_id, None)
+        if ready is not None:
+            self._plans[run.plan_id] = ready  # behind those that have not been run for longer
+        self._frames.run(run, ready)
         self._note_idle()
 
     def _on_propose(self, proposal: pb.Propose) -> None:
@@ -219,8 +221,6 @@ class Session:
             raise Draining("the worker is going away: propose this to another")
         if len(self._proposals) >= self._config.max_proposals:
             raise Overloaded(f"{self._config.max_proposals} proposals are under way", retry_after_s=_RETRY_S)
-        if len(self._plans) >= self._config.max_plans:
-            raise TooLarge(f"the session has {self._config.max_plans} plans already")
         if self._site.tally.plans_held >= self._config.max_worker_plans:
             raise Overloaded(f"the worker holds {self._config.max_worker_plans} plans", retry_after_s=_PLANS_RETRY_S)
         plan = read_plan(proposal, self._config)
@@ -255,7 +255,10 @@ class Session:
         else:
             ready = ReadyPlan(plan=plan, stages=stages, prepare_s=self._site.clock() - start_s)
             self._plans[plan.plan_id] = ready
-            self._site.tally.plans_held += 1
+            if len(self._plans) > self._config.max_plans:
+                del self._plans[next(iter(self._plans))]  # a client that still wants it proposes it again
+            else:
+                self._site.tally.plans_held += 1
             self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan.plan_id, prepare_s=ready.prepare_s)))
         finally:
             self._proposals.pop(plan.plan_id, None)

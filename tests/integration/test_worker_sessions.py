@@ -424,8 +424,10 @@ def test_what_one_session_may_hold_is_bounded():
         assert session.hello().max_frame_bytes == 80_000
         plan = plan_for()
         session.propose(plan)
-        refused = session.propose(plan_for(codec="fp16")).failed
-        assert pb.Code.Name(refused.code) == "CODE_TOO_LARGE"
+        assert session.propose(plan_for(codec="fp16")).HasField("ready")
+        session.say(run=bad_run(plan, frame_id=9))
+        assert refusal(session, 9).code == "UNKNOWN_PLAN"
+        assert session.propose(plan).HasField("ready")
         session.say(run=bad_run(plan, frame_id=1, **header(np.zeros((3000, 8), np.float32))))
         assert refusal(session, 1).code == "TOO_LARGE"
         session.say(run=bad_run(plan, frame_id=2, **header(np.zeros((1400, 8), np.float32))))
@@ -439,6 +441,21 @@ def test_what_one_session_may_hold_is_bounded():
             refusal(session, frame_id)
         session.run(6, plan, X)
         session.answer(6)
+
+
+def test_the_plan_that_was_run_last_stays_the_longest():
+    with live_worker(test_config(max_plans=2)) as worker, Talker(worker.target) as session:
+        session.hello()
+        plans = [plan_for(codec=codec) for codec in ("none", "fp16", "int8")]
+        for plan in plans[:2]:
+            assert session.propose(plan).HasField("ready")
+        session.run(1, plans[0], X)
+        session.answer(1)
+        assert session.propose(plans[2]).HasField("ready")
+        session.say(run=bad_run(plans[1], frame_id=2))
+        assert refusal(session, 2).code == "UNKNOWN_PLAN"
+        session.run(3, plans[0], X)
+        session.answer(3)
 
 
 def test_a_session_that_ends_lets_go_of_its_segments_at_once():
