@@ -7,10 +7,8 @@ error that ends the session is given to everything in flight. Nothing is sent tw
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
@@ -18,14 +16,14 @@ from edge import linkmeter
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, WorkerLost, WorkerRefused
-from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, info_of, plan_message, status_of
+from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, hello_message, info_of, plan_message, status_of
 from edge.inflight import InFlight
 from edge.reach import diagnose, refusal, split_target
 from edge.stream import Stream
 from partitioner.link import Link
 from partitioner.plan import Plan
 from partitioner.runtimes import Array
-from protos import channel, codecs, status
+from protos import channel, status
 from protos import messages as pb
 from protos import tensors as packing
 from protos.documents import unpack_document
@@ -287,13 +285,7 @@ class Client:
         self.close()
 
     def _greet(self) -> None:
-        hello = pb.Hello(
-            protocol_version=pb.PROTOCOL_VERSION,
-            session_id=uuid.uuid4().hex,
-            client=f"cleft-edge {importlib.metadata.version('cleft')}",
-            codecs=codecs.CODECS,
-        )
-        self._stream.put(pb.ToWorker(hello=hello))
+        self._stream.put(pb.ToWorker(hello=hello_message()))
         self._stream.start(self._timeouts.liveness_s)
         if not self._welcome.wait(self._timeouts.dial_s):
             raise diagnose(self.target, silent_s=self._timeouts.dial_s)

@@ -7,10 +7,13 @@ caller's thread.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge.clock import DeviceClock
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled
@@ -19,6 +22,7 @@ from partitioner.runtimes import Array
 from protos import messages as pb
 from protos import tensors as packing
 from protos.chunks import Assembler
+from protos.codecs import CODECS
 from protos.errors import InvalidMessage, WireError
 from protos.status import one_line
 
@@ -228,6 +232,19 @@ class Waiting:
         if self._error is not None:
             raise self._error
         return True
+
+
+def hello_message() -> pb.Hello:
+    """What we say of ourselves, for a session of its own."""
+    # importlib.metadata would take 3 MB of memory to tell what the name of a folder says
+    installed = (each.name for place in sys.path for each in Path(place).glob("cleft-*.dist-info"))
+    version = next(installed, "").removeprefix("cleft-").removesuffix(".dist-info")
+    return pb.Hello(
+        protocol_version=pb.PROTOCOL_VERSION,
+        session_id=uuid.uuid4().hex,
+        client=f"cleft-edge {version}".rstrip(),
+        codecs=CODECS,
+    )
 
 
 def models_of(models: Iterable[pb.ModelInfo]) -> tuple[ModelServed, ...]:

@@ -26,7 +26,7 @@ import json, pathlib, sys
 from edge.cli import main
 code = main(sys.argv[1:])
 status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-heavy = [name for name in ("torch", "onnx", "onnxscript", "scipy") if name in sys.modules]
+heavy = [name for name in ("torch", "onnx", "onnxscript", "scipy", "importlib.metadata") if name in sys.modules]
 print(json.dumps({"rss_bytes": int(status["VmRSS"].split()[0]) * 1024, "heavy": heavy}))
 sys.exit(code)
 """
@@ -72,3 +72,28 @@ def test_an_edge_and_a_worker_need_no_torch(bundle: Bundle, without_torch: None,
     print(f"an edge with a MobileNetV2 front, ONNX Runtime, no torch: {process['rss_bytes'] / 1e6:.0f} MB of RSS")
     assert process["heavy"] == []
     assert process["rss_bytes"] < MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--model", "BUNDLE", "--cut", "local", "--random", "1", "--check", "--post", "builtins:len"],
+        ["run", "--model", "BUNDLE", "--cut", "cloud", "--codec", "source+zstd", "--input", "PIXELS"],
+        ["advise", "BUNDLE", "--budget", "300ms"],
+    ],
+)
+def test_no_way_to_answer_needs_torch(words: list[str], bundle: Bundle, without_torch: None, tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+    places = {"BUNDLE": str(bundle.path), "PIXELS": str(tmp_path / "pixels.npy")}
+    argv = [*(places.get(word, word) for word in words), "--runtime", "ort", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", EDGE, *argv],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "CLEFT_RUNTIME": "auto"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["heavy"] == []
