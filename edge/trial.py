@@ -120,10 +120,13 @@ def run_trial(
     ends_s = now() + trial.time_limit_s
     ready: dict[int, Selected] = {}
     longest_s: dict[int, float] = {}
+    left = [plan.rounds + 1 for plan in trial.plans]
     for number, index in turns(trial.plans, trial.seed):
         begun_s = now()
-        if begun_s + longest_s.get(index, 0.0) > ends_s:
-            left_out[index] = left_out.get(index, 0) + 1
+        fits = [begun_s + longest_s.get(each, 0.0) <= ends_s for each in range(len(left))]
+        if not any(left[each] and fits[each] for each in range(len(left))):
+            break
+        if not fits[index]:
             continue
         if index not in ready:
             plan = trial.plans[index]
@@ -131,7 +134,9 @@ def run_trial(
             begun_s = now()
         answer = session.answer(sample, ready[index])
         longest_s[index] = max(longest_s.get(index, 0.0), now() - begun_s)
+        left[index] -= 1
         yield Measured(plan=index, round=number, answer=answer)
+    left_out.update({index: runs for index, runs in enumerate(left) if runs})
 
 
 def record_of(measured: Measured) -> Mapping[str, object]:

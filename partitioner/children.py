@@ -81,7 +81,7 @@ def device(arguments: Sequence[str]) -> list[Record]:
     return records
 
 
-def device_profile(model: str, picture: Path | None, *, budget: str, options: Sequence[str] = ()) -> str:
+def device_profile(model: str, picture: Path | None, *, budget_s: float, options: Sequence[str] = ()) -> str:
     """A profile of a model on this machine, as text, with the preprocessing of a real picture where there is one.
 
     ``options`` are those of ``cleft-plan profile``.
@@ -90,10 +90,11 @@ def device_profile(model: str, picture: Path | None, *, budget: str, options: Se
         CleftError: it cannot be measured.
     """
     given = [] if picture is None else ["--input", str(picture)]
-    return "\n".join(_output(["-c", _PLAN, "profile", model, *given, *options, "--budget", budget, "--json"]))
+    arguments = ["-c", _PLAN, "profile", model, *given, *options, "--budget", f"{budget_s:g}s", "--json"]
+    return "\n".join(_output(arguments, budget_s=budget_s))
 
 
-def worker_profile(model: str, address: Address, *, budget: str) -> str:
+def worker_profile(model: str, address: Address, *, budget_s: float) -> str:
     """The worker's own profile of a model, as text.
 
     Raises:
@@ -102,17 +103,19 @@ def worker_profile(model: str, address: Address, *, budget: str) -> str:
     with tempfile.TemporaryDirectory(prefix="cleft-demo-") as folder:
         path = Path(folder) / "cloud.json"
         target = f"{address[0]}:{address[1]}"
-        _output(["-m", "edge", "fetch-profile", target, "--model", model, "--budget", budget, "-o", str(path)])
+        asked = ["--model", model, "--budget", f"{budget_s:g}s", "-o", str(path)]
+        _output(["-m", "edge", "fetch-profile", target, *asked], budget_s=budget_s)
         return path.read_text("utf-8")
 
 
-def link_to(address: str, *, budget: str) -> Link:
+def link_to(address: str, *, budget_s: float) -> Link:
     """The link to a worker at ``host:port``, as a device measures it.
 
     Raises:
         CleftError: it cannot be measured.
     """
-    record: Record = json.loads("\n".join(_output(["-m", "edge", "link", address, "--budget", budget, "--json"])))
+    asked = ["--budget", f"{budget_s:g}s", "--json"]
+    record: Record = json.loads("\n".join(_output(["-m", "edge", "link", address, *asked], budget_s=budget_s)))
     return Link(
         name="measured",
         up_bytes_per_s=number(record, "up_bytes_per_s"),
@@ -181,7 +184,7 @@ class Device:
         with contextlib.suppress(OSError):  # one that is gone has left its reason
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
-        while line := self._process.stdout.readline():
+        while (line := self._process.stdout.readline()).endswith("\n"):  # one that is ended may leave half a line
             record: Record = json.loads(line)
             yield record
             if "left_out" in record:
@@ -210,8 +213,12 @@ def number(record: Record, key: str) -> float:
     return float(value)
 
 
-def _output(arguments: Sequence[str]) -> list[str]:
-    """The lines that a command of ours prints, run by this interpreter since it need not be on the path."""
+def _output(arguments: Sequence[str], *, budget_s: float = 0.0) -> list[str]:
+    """The lines that a command of ours prints, run by this interpreter since it need not be on the path.
+
+    ``budget_s``: what it was told to take.
+    """
+    limit_s = _LONGEST_S + 2 * budget_s
     told = " ".join(arguments[1 if arguments[0] == "-m" else 2 :])
     try:
         done = subprocess.run(
@@ -221,11 +228,11 @@ def _output(arguments: Sequence[str]) -> list[str]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_LONGEST_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CleftError(f"{told} took over {_LONGEST_S:g} s") from error
+        raise CleftError(f"{told} took over {limit_s:g} s") from error
     if done.returncode != 0:
         raise CleftError(f"{told} failed: {_last_line(done.stderr)}")
     return done.stdout.splitlines()

@@ -190,6 +190,11 @@ def _opened(path: str) -> IO[str]:
 
 def _filled(lines: IO[str]) -> Iterator[str]:
     """Lines that hold anything, each as soon as it is there."""
-    while line := lines.readline():
-        if line.strip():
-            yield line
+    from partitioner.errors import UsageError
+
+    try:
+        while line := lines.readline():
+            if line.strip():
+                yield line
+    except UnicodeDecodeError as error:
+        raise UsageError(f"this is no trial: it is not UTF-8 text ({error.reason})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="cleft-verify-") as folder,
     ):
         subjects = _subjects(args, Path(folder))
-        done = {finding.key for finding in found}
+        done = {finding.key for finding in found if _is_asked(finding, subjects, settings)}
         with progress("verify", total=steps(len(subjects), settings, done=len(done))) as advance:
 
             def step(what: str) -> None:
@@ -223,8 +224,8 @@ def _subjects(args: argparse.Namespace, folder: Path) -> list[Subject]:
     for spec in args.models:
         bundle = resolve_request(request_of(args, spec))
         print_notes(bundle)
-        given = args.input if args.input is not None else _picture(bundle, folder)
-        found.append(Subject(spec=str(bundle.path), name=bundle.name, input=given))
+        given = args.input.resolve() if args.input is not None else _picture(bundle, folder)
+        found.append(Subject(spec=str(bundle.path.resolve()), name=bundle.name, input=given))
     if len({subject.name for subject in found}) < len(found):
         raise UsageError("two of these models have the same name: pack one of them under another (cleft-plan pack -o)")
     return found
@@ -257,11 +258,22 @@ def _kept(path: Path | None) -> list[Finding]:
     if path is None or not path.exists():
         return []
     try:
-        return [load_finding(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        _drop_half_a_line(path)
+        found = [load_finding(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError, ProfileError) as error:
         raise UsageError(f"--resume {path}: {error}") from error
-    except ProfileError as error:
-        raise UsageError(f"--resume {path}: {error}") from error
+    return list({finding.key: finding for finding in found}.values())
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Cut off a finding that has no end, as a process leaves it that is killed while it writes or fills the disk."""
+    from partitioner.verify.findings import FIRST_CHARS
+
+    content = path.read_bytes()
+    whole_bytes = content.rfind(b"\n") + 1
+    if content[whole_bytes:].startswith(FIRST_CHARS.encode()):
+        os.truncate(path, whole_bytes)
+        print(f"note: {path}: its last line has no end; that configuration is measured again", file=sys.stderr)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ WORTHWHILE_RATIO = 1.1
 MAX_ERROR = 0.02
 """max|a-b| / max|a| of the answers, up to which a codec that rounds is admitted."""
 EXACT_DIFF = 1e-5
-_BUDGET = "6s"
-_LINK_BUDGET = "1500ms"
+_BUDGET_S = 6.0
+_LINK_BUDGET_S = 1.5
 _SAMPLING_S = 3.0
 
 Role = Literal["all-local", "all-cloud", "split"]
@@ -90,9 +90,9 @@ def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iter
     name = spec.rpartition(":")[2]
     photographs = [_photograph(*place) for place in PHOTOGRAPHS]
     advance(f"{name}: profiling the device")
-    edge = Profile.loads(device_profile(spec, photographs[0], budget=_BUDGET)).slowed(SLOWDOWN)
+    edge = Profile.loads(device_profile(spec, photographs[0], budget_s=_BUDGET_S)).slowed(SLOWDOWN)
     advance(f"{name}: profiling the worker")
-    cloud = Profile.loads(worker_profile(name, address, budget=_BUDGET))
+    cloud = Profile.loads(worker_profile(name, address, budget_s=_BUDGET_S))
     table = CandidateTable.from_profiles(
         edge, cloud, codecs=None, max_deviation=MAX_ERROR, source_bytes=int(statistics.median(map(_size, photographs)))
     )
@@ -105,7 +105,7 @@ def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iter
     for link in PRESETS.values():
         with Relay(address, _shape(link)) as relay:
             advance(f"{name} over {link.name}: measuring the link")
-            choice = choose(table, link_to(relay.address, budget=_LINK_BUDGET))
+            choice = choose(table, link_to(relay.address, budget_s=_LINK_BUDGET_S))
             yield _row(name, link, "all-local", choice.all_local, choice, alone, whole)
             over = [*common, "--cloud", relay.address]
             ways: dict[Role, Priced] = {"all-cloud": choice.all_cloud, "split": best_split(choice)}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from partitioner.children import Address, Device, Record, device_profile, link_to, number, worker, worker_profile
+from partitioner.errors import CleftError
 from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.scan import Priced, choose
@@ -30,8 +31,10 @@ from partitioner.verify.sampling import sample
 FIRST_SHARE = 0.6
 """Of the time for a configuration: the first runs of all plans. The rest is the finalists'."""
 LAST_RUNS = (4, 12)
+_LEAST_S, _LEAST_FACTOR = 2.0, 3.0
+"""Time that a plan which is always measured gets, whatever was asked for: seconds, and times its prediction."""
 STEPS_PER_MODEL = 3
-_LINK_BUDGET = "1500ms"
+_LINK_BUDGET_S = 1.5
 _SEED = 1
 
 
@@ -86,22 +89,22 @@ def verify(
 def _verify_model(
     subject: Subject, settings: Settings, wanted: Mapping[str, Sequence[float]], advance: Callable[[str], None]
 ) -> Iterator[Finding]:
-    budget = f"{settings.profile_budget_s:g}s"
+    budget_s = settings.profile_budget_s
     options = ["--runtime", settings.runtime, "--threads", "1"]
     with ExitStack() as running:
         advance(f"{subject.name}: starting a worker")
         address = running.enter_context(worker((subject.spec,), options=options))
         advance(f"{subject.name}: profiling the device")
-        edge = Profile.loads(device_profile(subject.spec, subject.input, budget=budget, options=options))
+        edge = Profile.loads(device_profile(subject.spec, subject.input, budget_s=budget_s, options=options))
         advance(f"{subject.name}: profiling the worker")
-        cloud = Profile.loads(worker_profile(subject.name, address, budget=budget))
+        cloud = Profile.loads(worker_profile(subject.name, address, budget_s=budget_s))
         options = ["--runtime", edge.runtime.name, "--threads", "1"]  # what was profiled, however it was chosen
         device = running.enter_context(Device(subject.spec, subject.input, options=options))
         for shape in settings.links:
             if not wanted[shape.name]:
                 continue
             with _relay(address, shape) as relay:
-                link = replace(link_to(relay.address, budget=_LINK_BUDGET), name=shape.name)
+                link = replace(link_to(relay.address, budget_s=_LINK_BUDGET_S), name=shape.name)
                 for slowdown in wanted[shape.name]:
                     advance(f"{subject.name} over {shape.name}, device {slowdown:g}x slower")
                     planner = Planner.from_profiles(
@@ -131,7 +134,10 @@ class _Configuration:
         always = self._always()
         runs = sample(predicted_s, always=always, limit_s=FIRST_SHARE * time_s)
         in_order = {rank: runs[rank] for rank in (*always, *runs)}
-        first = self._run(device, address, in_order, seed=_SEED, time_limit_s=2 * time_s)
+        least_s = sum(_LEAST_S + _LEAST_FACTOR * predicted_s[rank] for rank in always)
+        first = self._run(device, address, in_order, seed=_SEED, time_limit_s=max(2 * time_s, least_s))
+        if missing := [self.ranked[rank].candidate.cut for rank in always if rank not in first]:
+            raise CleftError(f"{', '.join(missing)} could not be run once within {least_s:.1f} s")
         plans = [self._tried(rank, counted(first[rank], is_first=not rank)) for rank in sorted(first)]
         last = finalists(plans)
         round_s = sum(plans[index].measured_s for index in last)

@@ -19,6 +19,8 @@ from partitioner.profile import ALL_CLOUD, ALL_LOCAL
 from partitioner.records import Fields, RecordError, read, to_json
 
 SCHEMA = "cleft.finding/1"
+FIRST_CHARS = f'{{"schema": "{SCHEMA}"'
+"""Of a finding as a line of JSON."""
 FINALISTS = 5
 NEAR = 1.25
 """A plan within this factor of the fastest may be a finalist."""

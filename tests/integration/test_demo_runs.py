@@ -20,7 +20,7 @@ def test_the_demonstration_answers_like_the_whole_model(
     monkeypatch.setattr(networks, "PRESETS", {"wifi": PRESETS["wifi"]})
     monkeypatch.setattr(networks, "PHOTOGRAPHS", networks.PHOTOGRAPHS[:1])
     monkeypatch.setattr(networks, "SLOWDOWN", 2.0)
-    monkeypatch.setattr(networks, "_BUDGET", "2s")
+    monkeypatch.setattr(networks, "_BUDGET_S", 2.0)
 
     assert main(["demo", "--json"]) == 0
     printed = capsys.readouterr()

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from edge.cli import main as edge
+from partitioner import zoo
 from partitioner.children import Device, worker
 from partitioner.cli import main as plan
 from partitioner.errors import CleftError
@@ -125,6 +129,52 @@ def test_wrong_usage_is_told_before_anything_is_measured(
     monkeypatch.chdir(ROOT)
     assert plan(["verify", "digits", *words]) == 2 or "finding" in says
     assert says in capsys.readouterr().err
+
+
+def test_a_file_of_trials_that_is_no_text_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "plans").write_bytes(b"\xff\xfe{")
+    assert edge(["trial", "--model", "digits", "--cloud", "127.0.0.1:1", "--plans", str(tmp_path / "plans")]) == 2
+    assert capsys.readouterr().err == "cleft-edge: error: this is no trial: it is not UTF-8 text (invalid start byte)\n"
+
+
+@pytest.mark.slow
+def test_a_relative_path_is_the_caller_s_and_half_a_finding_is_found_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(zoo.resolve("digits").path, "mine")
+    np.save("input.npy", np.zeros((8, 8, 1), np.uint8))
+    words = ["verify", "mine", "--input", "input.npy", "--links", "wifi", "--edge-slowdown", "2", "--budget", "300ms"]
+    words += ["--time-per-config", "10ms", "--resume", "found"]
+    assert plan(words) == 0, capsys.readouterr().err
+    (line,) = Path("found").read_text().splitlines()
+    assert {"local", "cloud"} <= {each["cut"] for each in json.loads(line)["plans"]}
+    Path("found").write_text(f"{line}\n{line}\n{line[:100]}")
+    assert plan(words) == 0
+    told = capsys.readouterr()
+    assert "found: its last line has no end" in told.err
+    assert "of 1 configurations" in told.out
+    assert Path("found").read_text() == f"{line}\n{line}\n"
+
+
+def test_a_file_that_is_no_finding_stays_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine\nand mine")
+    assert plan(["verify", "digits", "--resume", str(tmp_path / "notes")]) == 2
+    assert "no finding" in capsys.readouterr().err
+    assert (tmp_path / "notes").read_text() == "mine\nand mine"
+
+
+def test_a_device_that_dies_while_it_writes_has_said_why() -> None:
+    with Device("digits", None) as device:
+        device._process.kill()
+        device._process.wait()
+        real = device._process.stdout
+        device._process.stdout = io.StringIO('{"plan": 0, "tot')
+        with pytest.raises(CleftError, match="the device was ended by signal 9"):
+            device.trial([{"cut": "local"}], address="127.0.0.1:1", slowdown=1.0, seed=0, time_limit_s=60.0)
+        device._process.stdout = real
 
 
 def test_a_worker_that_dies_ends_the_trial_with_one_line() -> None:

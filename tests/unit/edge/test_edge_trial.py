@@ -80,6 +80,13 @@ def test_a_run_that_would_not_fit_is_left_out_and_told() -> None:
     assert left_out[1] == 2
 
 
+def test_rounds_without_end_end_in_time() -> None:
+    trial = Trial(plans=plans(10**15, 2), cloud=None, slowdown=1.0, seed=0, time_limit_s=14.0)
+    found, left_out = ran(Device(1.0, 1.0), trial)
+    assert sum(1 for _, index in found if index == 0) == 10**15 + 1 - left_out[0] > 5
+    assert 1 not in left_out
+
+
 def test_without_a_limit_nothing_is_left_out() -> None:
     found, left_out = ran(Device(1.0, 5.0), Trial(plans=plans(2, 1), cloud=None, slowdown=1, seed=0, time_limit_s=1e9))
     assert len(found) == 5
