@@ -49,7 +49,7 @@ def with_branches(
         down_per_up: how many times faster the way down is.
         slowdown: of the worker under its load.
         closed_sets: further cuts, by the layers that they keep on the device.
-        is_wide: whether something else than latency may be asked for.
+        is_wide: whether something else than latency may be asked for; what bounds memory or bytes does.
 
     Raises:
         ProfileError: the profiles do not belong together.
@@ -61,7 +61,7 @@ def with_branches(
     if graph.flows and not graph.is_chain:
         weights = np.array([layer.weight_bytes for layer in edge[0].layers], dtype=np.float64)
         pinned = _pinned(kept, graph.layers)
-        is_wide = is_wide or kept.bounds_memory
+        is_wide = is_wide or kept.bounds_memory or kept.max_up_bytes is not None
         for near in edge:
             for far in cloud:
                 model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
@@ -72,7 +72,11 @@ def with_branches(
                     weight_bytes=weights if kept.bounds_memory else None,
                 )
                 possible = [
-                    each for each in sets if _is_branch(graph, each) and _has_room(kept, weights, each, graph.needed)
+                    each
+                    for each in sets
+                    if _is_branch(graph, each)
+                    and _has_room(kept, weights, each, graph.needed)
+                    and (kept.max_up_bytes is None or _least_bytes(model, each) <= kept.max_up_bytes)
                 ]
                 chosen = fewer(model, possible, down_per_up=down_per_up) if is_wide else possible
                 found |= {graph.id_of(each): each for each in chosen}
@@ -103,6 +107,7 @@ def additive_table(
     pinned = model.pinned.copy()
     pinned[sorted(_pinned(kept, names))] = True
     loaded = replace(model, cloud_s=model.cloud_s * slowdown, pinned=pinned)
+    is_wide = is_wide or kept.max_up_bytes is not None
     known = lines(loaded, down_per_up=down_per_up)
     sets = {frozenset(range(depth)) for depth in prefix_depths(loaded)}
     sets |= proposals(loaded, down_per_up=down_per_up, is_wide=True) if is_wide else {line.edge for line in known}
@@ -138,6 +143,13 @@ def _has_room(kept: Constraints, weights: FloatArray, edge: frozenset[int], need
     """Whether the weights of either side are within its memory."""
     sides = ((kept.max_edge_bytes, edge), (kept.max_cloud_bytes, needed - edge))
     return all(most is None or weights[sorted(layers)].sum() <= most for most, layers in sides)
+
+
+def _least_bytes(model: AdditiveModel, edge: frozenset[int]) -> float:
+    """What a cut sends where every flow goes by the codec that packs it best."""
+    sent = np.flatnonzero(model.wiring.crosses(model.wiring.mask(edge))).tolist()
+    least: float = sum(min(option.nbytes for option in model.options[flow]) for flow in sent)
+    return least
 
 
 def _model(

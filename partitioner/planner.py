@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from partitioner.cost import IDLE, BoolArray, Breakdown, Candidate, CandidateTab
 from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel
-from partitioner.optimize.constraints import ANYTHING, Constraints, Infeasible, feasible
+from partitioner.optimize.constraints import ANYTHING, Constraints, Infeasible, Limit, feasible
 from partitioner.optimize.hull import lower_envelope
 from partitioner.optimize.objectives import Latency, Objective
 from partitioner.optimize.pareto import front
@@ -158,7 +159,7 @@ class Planner:
         near = (edge,) if isinstance(edge, Profile) else tuple(edge)
         far = (cloud,) if isinstance(cloud, Profile) else tuple(cloud)
 
-        def table(kept: Constraints) -> CandidateTable:
+        def table(kept: Constraints, *, is_wide: bool) -> CandidateTable:
             return with_branches(
                 near,
                 far,
@@ -168,14 +169,19 @@ class Planner:
                 down_per_up=down_per_up,
                 slowdown=load.slowdown,
                 closed_sets=closed_sets,
-                is_wide=not isinstance(objective or Latency(), Latency),
+                is_wide=is_wide,
             )
 
-        def unbounded() -> CandidateTable:
-            return table(replace(asked, max_deviation=None, min_accuracy=None))
+        def wider() -> CandidateTable:
+            return table(Constraints(pinned=asked.pinned, min_depth=asked.min_depth), is_wide=True)
 
-        wider = unbounded if asked.bounds_the_answer else None
-        return Planner(table(asked), constraints=asked, objective=objective, wider=wider)
+        is_wide = not isinstance(objective or Latency(), Latency)
+        return Planner(
+            table(asked, is_wide=is_wide),
+            constraints=asked,
+            objective=objective,
+            wider=cache(wider) if asked.leaves_out_candidates else None,
+        )
 
     @staticmethod
     def from_additive(
@@ -250,9 +256,7 @@ class Planner:
         Raises:
             Infeasible: none does.
         """
-        table = self.everything
-        limits = (*self.constraints.limits(table), *self.constraints.deadline(table, link, load))
-        kept = feasible(limits, len(table))
+        kept = feasible(self._limits(self.everything, link, load), len(self.everything))
         if not kept.any():
             raise self._infeasible(link, load)
         return kept
@@ -277,8 +281,14 @@ class Planner:
 
     def _infeasible(self, link: Link | None, load: Load) -> Infeasible:
         table = self.everything if self._wider is None else self._wider()
+        limits = self._limits(table, link, load)
+        if feasible(limits, len(table)).any():  # by luck: other cuts were looked at
+            table, limits = self.everything, self._limits(self.everything, link, load)
+        return Infeasible.of(limits, table)
+
+    def _limits(self, table: CandidateTable, link: Link | None, load: Load) -> tuple[Limit, ...]:
         timed = () if link is None else self.constraints.deadline(table, link, load)
-        return Infeasible.of((*self.constraints.limits(table), *timed), table)
+        return (*self.constraints.limits(table), *timed)
 
     def _spans(self, row: int, begin: float, end: float, offset: float, slope: float) -> list[Breakpoint]:
         """A piece over 1/rate as one over rates; cut in two where its latency passes the deadline."""

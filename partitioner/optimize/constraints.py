@@ -65,6 +65,11 @@ class Constraints:
         """Whether it says how much memory a side may take."""
         return self.max_edge_bytes is not None or self.max_cloud_bytes is not None
 
+    @property
+    def leaves_out_candidates(self) -> bool:
+        """Whether some are not looked for, which another limit would allow."""
+        return self.bounds_the_answer or self.bounds_memory or self.max_up_bytes is not None
+
     def kept(self, layers: Sequence[str]) -> dict[str, frozenset[int]]:
         """Which layers each pin keeps on the device.
 

@@ -12,7 +12,7 @@ from partitioner.bundle import Bundle
 from partitioner.cost.unmeasured import graph_of, layer_times_s, with_cuts
 from partitioner.link import Link
 from partitioner.measure import measure_steps
-from partitioner.optimize.constraints import Constraints
+from partitioner.optimize.constraints import Constraints, Infeasible
 from partitioner.optimize.objectives import Throughput
 from partitioner.planner import Planner
 from partitioner.profile import Profile
@@ -22,6 +22,11 @@ from tests.closed_sets import sideways_sets
 
 PackedCase = Callable[[str], Bundle]
 MODELS = ("googlenet_concat", "detector_three_scales")
+FIELDS = {
+    "--max-edge-memory": "max_edge_bytes",
+    "--max-cloud-memory": "max_cloud_bytes",
+    "--max-upload": "max_up_bytes",
+}
 FAST = Link(up_bytes_per_s=1e9, down_bytes_per_s=1e9, rtt_s=0.0)
 
 
@@ -91,6 +96,29 @@ def test_plans_through_branches_can_be_made(packed_case: PackedCase, name: str) 
         plan = cuts.plan(cut, codec=codec)
         assert [stage.place for stage in plan.stages] == ["edge", "cloud"]
         assert candidate.is_calibrated
+
+
+def test_what_is_advised_in_place_of_a_limit_can_be_had(packed_case: PackedCase) -> None:
+    profile = measured(packed_case("googlenet_concat"))
+    everything = Planner.from_profiles(profile, profile, objective=Throughput()).everything
+    remote = [row for row, candidate in enumerate(everything.candidates) if not candidate.is_local]
+    advised = 0
+    for share in (0.0, 0.1, 0.3, 0.6):
+        for bound in ("max_edge_bytes", "max_cloud_bytes"):
+            columns = {"max_up_bytes": everything.up_bytes, bound: getattr(everything, bound.removeprefix("max_"))}
+            asked = Constraints(**{name: int(np.quantile(each[remote], share)) for name, each in columns.items()})
+            try:
+                Planner.from_profiles(profile, profile, constraints=asked)
+            except Infeasible as refusal:
+                for conflict in refusal.conflicts:
+                    name = FIELDS[conflict.name]
+                    assert conflict.nearest is not None
+                    planner = Planner.from_profiles(
+                        profile, profile, constraints=replace(asked, **{name: int(conflict.nearest)})
+                    )
+                    assert len(planner.feasible) > 0
+                    advised += 1
+    assert advised
 
 
 def test_what_is_pinned_is_kept_through_branches(packed_case: PackedCase) -> None:
