@@ -259,12 +259,16 @@ class Advisor:
 
     def _measure(self) -> Profile:
         from partitioner.measure import measure_steps
+        from partitioner.measure.device import give_back_memory
 
         binding = self._bundle.graph.example_binding
         steps = measure_steps(
             self._bundle, self._engine, budget_s=self._budget_s, binding=binding, samples=self._samples
         )
-        return _finish(steps, lambda share: self._on_progress("profiling this device", share))
+        profile = _finish(steps, lambda share: self._on_progress("profiling this device", share))
+        self._engine.pin(())  # every cut was made ready for it, and one will be run
+        give_back_memory()
+        return profile
 
 
 def _finish(steps: Generator[float, None, Profile], on_progress: Callable[[float], None]) -> Profile:

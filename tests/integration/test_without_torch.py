@@ -79,7 +79,7 @@ def test_an_edge_and_a_worker_need_no_torch(bundle: Bundle, without_torch: None,
     [
         ["run", "--model", "BUNDLE", "--cut", "local", "--random", "1", "--check", "--post", "builtins:len"],
         ["run", "--model", "BUNDLE", "--cut", "cloud", "--codec", "source+zstd", "--input", "PIXELS"],
-        ["advise", "BUNDLE", "--budget", "300ms"],
+        ["advise", "BUNDLE", "--budget", "3s", "--fresh"],
     ],
 )
 def test_no_way_to_answer_needs_torch(words: list[str], bundle: Bundle, without_torch: None, tmp_path: Path) -> None:
@@ -96,4 +96,6 @@ def test_no_way_to_answer_needs_torch(words: list[str], bundle: Bundle, without_
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["heavy"] == []
+    process = json.loads(done.stdout.splitlines()[-1])
+    assert process["heavy"] == []
+    assert process["rss_bytes"] < 1.75 * MOST_BYTES  # whatever cuts were made ready to be measured

@@ -21,6 +21,7 @@ from partitioner.optimize.constraints import Constraints
 from partitioner.profile import Profile
 from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.eager import open_engine
+from partitioner.runtimes.opening import load
 from partitioner.segments import Cuts
 
 IDLE_WORKER = WorkerStatus(
@@ -91,6 +92,16 @@ def test_the_device_is_measured_once_and_the_profile_kept(
     monkeypatch.setattr(measure, "measure_steps", lambda *_args, **_more: pytest.fail("measured again"))
     assert advisor().edge_profile() == first
     assert [path.suffix for path in cache.iterdir()] == [".json"]
+
+
+@pytest.mark.parametrize("runtime", ["eager", "ort"])
+def test_what_measuring_took_is_given_back(runtime: str, digits: Bundle, cache: Path) -> None:
+    engine = load(digits, runtime, device="cpu", threads=1, allow_ops=())
+    Advisor(digits, engine, slowdown=1.0, budget_s=0.5).edge_profile()
+    assert engine.weight_bytes_held == 0
+    cuts = Cuts(digits.graph, digits.digest)
+    inputs = {"image": np.zeros((1, 1, 8, 8), np.float32)}
+    assert set(engine.segment(cuts.whole())(inputs)) == set(digits.graph.output_names)
 
 
 def test_fresh_profiles_are_measured_on_both_sides_and_kept(
