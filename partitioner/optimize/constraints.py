@@ -52,8 +52,12 @@ class Constraints:
             raise UsageError(f"these constraints make no sense: {'; '.join(faults)}")
 
     def within(self, max_deviation: float | None, min_accuracy: float | None) -> Constraints:
-        """The same with these bounds on the answer."""
-        return replace(self, max_deviation=max_deviation, min_accuracy=min_accuracy)
+        """The same with these bounds on the answer; None leaves one as it is."""
+        return replace(
+            self,
+            max_deviation=self.max_deviation if max_deviation is None else max_deviation,
+            min_accuracy=self.min_accuracy if min_accuracy is None else min_accuracy,
+        )
 
     @property
     def bounds_the_answer(self) -> bool:
