@@ -155,6 +155,8 @@ def answer(found: Sequence[Finding], settings: Settings) -> dict[str, object]:
 def _is_asked(finding: Finding, subjects: Sequence[Subject], settings: Settings) -> bool:
     names = {subject.name for subject in subjects}
     links = {link.name for link in settings.links}
+    if settings.runtime not in ("auto", finding.runtime) or settings.max_deviation != finding.max_deviation:
+        return False
     return finding.model in names and finding.link.name in links and finding.slowdown in settings.slowdowns
 
 

@@ -115,7 +115,13 @@ def _verify_model(
                     )
                     ranked = _ranked(planner, link, has_source=subject.input is not None)
                     configuration = _Configuration(
-                        subject=subject, weights=edge.weights, link=link, slowdown=slowdown, ranked=ranked
+                        subject=subject,
+                        weights=edge.weights,
+                        runtime=edge.runtime.name,
+                        max_deviation=settings.max_deviation,
+                        link=link,
+                        slowdown=slowdown,
+                        ranked=ranked,
                     )
                     yield configuration.find(device, relay.address, time_s=settings.time_per_config_s)
 
@@ -124,6 +130,8 @@ def _verify_model(
 class _Configuration:
     subject: Subject
     weights: str
+    runtime: str
+    max_deviation: float | None
     link: Link
     slowdown: float
     ranked: Sequence[Priced]
@@ -149,6 +157,8 @@ class _Configuration:
         return Finding(
             model=self.subject.name,
             weights=self.weights,
+            runtime=self.runtime,
+            max_deviation=self.max_deviation,
             link=self.link,
             slowdown=self.slowdown,
             plans=found,

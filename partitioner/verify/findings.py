@@ -63,11 +63,16 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One configuration. ``plans`` by rank: the first is the chosen one. ``link`` is the link as measured."""
+    """One configuration. ``plans`` by rank: the first is the chosen one. ``link`` is the link as measured.
+
+    ``runtime`` ran the device; ``max_deviation`` bounded what codecs do to the answer, None where all were exact.
+    """
 
     schema: str = SCHEMA
     model: str
     weights: str
+    runtime: str
+    max_deviation: float | None
     link: Link
     slowdown: float
     plans: tuple[Tried, ...]
@@ -124,6 +129,8 @@ class Finding:
             "schema": SCHEMA,
             "model": self.model,
             "weights": self.weights,
+            "runtime": self.runtime,
+            "max_deviation": self.max_deviation,
             "link": self.link.to_json(),
             "slowdown": self.slowdown,
             "chosen": _name(self.chosen),
@@ -177,6 +184,8 @@ def _finding(fields: Fields) -> Finding:
     return Finding(
         model=fields.text("model"),
         weights=fields.text("weights"),
+        runtime=fields.text("runtime"),
+        max_deviation=fields.optional_number("max_deviation"),
         link=fields.record("link", _link),
         slowdown=fields.number("slowdown", is_over_zero=True),
         plans=plans,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partitioner.cli.verify import _is_asked
 from partitioner.errors import ProfileError
 from partitioner.link import PRESETS
-from partitioner.verify import sampling
+from partitioner.verify import Settings, Subject, sampling
 from partitioner.verify.findings import Finding, Tried, counted, finalists, load_finding
 from partitioner.verify.summary import summarise, verdict
 
@@ -82,7 +83,15 @@ def tried(
 
 def finding(*plans: Tried, model: str = "net") -> Finding:
     return Finding(
-        model=model, weights="random", link=PRESETS["4g"], slowdown=4.0, plans=plans, left_out=3, took_s=12.0
+        model=model,
+        weights="random",
+        runtime="eager",
+        max_deviation=None,
+        link=PRESETS["4g"],
+        slowdown=4.0,
+        plans=plans,
+        left_out=3,
+        took_s=12.0,
     )
 
 
@@ -161,3 +170,22 @@ def test_what_is_no_finding_is_refused_in_one_line(change: dict[str, object], sa
     with pytest.raises(ProfileError, match=says) as refused:
         load_finding(json.dumps({**SPLIT_WINS.to_json(), **change}))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "max_deviation", "is_asked"),
+    [("eager", None, True), ("auto", None, True), ("ort", None, False), ("eager", 0.02, False)],
+)
+def test_a_finding_of_another_runtime_or_bound_is_not_taken_for_this_one(
+    runtime: str, max_deviation: float | None, is_asked: bool
+) -> None:
+    settings = Settings(
+        links=(PRESETS["4g"],),
+        slowdowns=(4.0,),
+        codecs=None,
+        max_deviation=max_deviation,
+        runtime=runtime,
+        profile_budget_s=1.0,
+        time_per_config_s=1.0,
+    )
+    assert _is_asked(SPLIT_WINS, [Subject(spec="net", name="net", input=None)], settings) == is_asked
