@@ -208,7 +208,7 @@ class Planner:
         return Planner(table, constraints=asked, objective=objective)
 
     def at(self, link: Link, load: Load = IDLE) -> Decision:
-        """The best plan for a link and a load.
+        """The best plan for a link and a load; of equally good ones the fastest, then the earliest cut.
 
         Raises:
             Infeasible: none meets the deadline on this link.
@@ -226,7 +226,8 @@ class Planner:
             if not among.any():
                 raise self._infeasible(link, load)
         scores = self.objective.scores(table, link, load, among=among)
-        row = int((scores if among is None else np.where(among, scores, np.inf)).argmin())
+        standing = scores if among is None else np.where(among, scores, np.inf)
+        row = int(np.where(standing == standing.min(), prices_s, np.inf).argmin())
         return Decision(table, row, link, load, float(prices_s[row]), float(scores[row]))
 
     def table(

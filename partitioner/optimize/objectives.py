@@ -157,7 +157,7 @@ class Lexicographic:
     def scores(
         self, table: CandidateTable, link: Link, load: Load = IDLE, *, among: BoolArray | None = None
     ) -> FloatArray:
-        """Ranks from 0: whoever drops out later is better, and of those that drop out together the closest."""
+        """Ranks from 0: whoever drops out later is better, of those together the closest, then the fastest."""
         kept = np.ones(len(table), dtype=bool) if among is None else among.copy()
         survived = kept.astype(np.float64)
         last = np.zeros(len(table))
@@ -169,7 +169,7 @@ class Lexicographic:
                 kept &= scores <= best * (1.0 + self.tolerance)
                 survived += kept
         ranks = np.empty(len(table))
-        ranks[np.lexsort((last, -survived))] = np.arange(len(table))
+        ranks[np.lexsort((table.price(link, load), last, -survived))] = np.arange(len(table))
         return ranks
 
 

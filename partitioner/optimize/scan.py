@@ -1,7 +1,8 @@
-"""The best candidate of a frozen table: score all, take the first smallest.
+"""The best candidate of a frozen table: score all, take the smallest, of equal ones the fastest, of these the first.
 
 The table lists the earliest cut first and, within a cut, fewer bytes first, so the first smallest keeps the device idle
-longest. Each loser gets one reason: of latency, the term of the breakdown that costs most more than the winner's.
+longest. Each loser gets one reason: where latency decided, the term of the breakdown that costs most more than the
+winner's.
 """
 
 from __future__ import annotations
@@ -107,16 +108,17 @@ def choose(
     wanted = objective or Latency()
     totals_s, stages_s = table.price(link, load), table.slowest_stage(link, load)
     scores = wanted.scores(table, link, load, among=allowed)
-    order = [row for row in np.argsort(scores, kind="stable").tolist() if allowed is None or allowed[row]]
+    order = [row for row in np.lexsort((totals_s, scores)).tolist() if allowed is None or allowed[row]]
     breakdowns = table.breakdowns(link, load)
     best = order[0]
 
     def priced(row: int) -> Priced:
         why = CHOSEN
-        if row != best and isinstance(wanted, Latency):
-            why = reason((table.candidates[row], breakdowns[row]), chosen=(table.candidates[best], breakdowns[best]))
-        elif row != best:
+        if row != best and scores[row] != scores[best] and not isinstance(wanted, Latency):
             why = _by_score(wanted, float(scores[row]), float(scores[best]))
+        elif row != best:
+            why = reason((table.candidates[row], breakdowns[row]), chosen=(table.candidates[best], breakdowns[best]))
+            why = why if isinstance(wanted, Latency) else f"as good by {wanted.name}, {why}"
         return Priced(
             candidate=table.candidates[row],
             breakdown=breakdowns[row],
@@ -146,8 +148,13 @@ def _by_score(objective: Objective, score: float, best: float) -> str:
     if isinstance(objective, Lexicographic):
         return f"rank {score:.0f}"
     if isinstance(objective, Throughput):
-        return f"an answer every {ms(score)}, not every {ms(best)}"
-    return f"{objective.name} is {score:.3g}, not {best:.3g}"
+        return f"an answer every {ms(score)}{_or_more(ms(score), ms(best))}, not every {ms(best)}"
+    return f"{objective.name} is {score:.3g}{_or_more(f'{score:.3g}', f'{best:.3g}')}, not {best:.3g}"
+
+
+def _or_more(score: str, best: str) -> str:
+    """A word where rounding hides the difference."""
+    return " and a little more" if score == best else ""
 
 
 def reason(loser: tuple[Candidate, Breakdown], *, chosen: tuple[Candidate, Breakdown]) -> str:

@@ -15,6 +15,7 @@ from partitioner.link import Link
 from partitioner.optimize import mincut
 from partitioner.optimize.constraints import Constraints, Infeasible
 from partitioner.optimize.objectives import Deviation, Latency, Lexicographic, Throughput, Upload, Weighted
+from partitioner.optimize.scan import choose
 from partitioner.planner import Planner
 from tests.property.test_cost_properties import links, profile_pairs
 from tests.property.test_envelope_properties import random_model
@@ -27,6 +28,7 @@ objectives = st.sampled_from(
         Latency(),
         Throughput(),
         Upload(),
+        Deviation(),
         Weighted(((Latency(), 1.0), (Throughput(), 2.0))),
         Lexicographic((Latency(), Upload()), 0.1),
     ]
@@ -75,6 +77,24 @@ def test_what_was_left_out_is_never_missed(pair, link, load, objective):
         assert found.candidate.up_bytes == everything.up_bytes[near].min()
     else:
         assert planner.at(link, load).score == objective.scores(everything, link, load).min()
+
+
+@given(profile_pairs(), links, loads, objectives)
+def test_of_equally_good_plans_the_fastest_is_chosen(pair, link, load, objective):
+    planner = Planner.from_profiles(*pair, codecs=None, objective=objective)
+    table = planner.everything
+    latency_s, scores = table.price(link, load), objective.scores(table, link, load)
+    if isinstance(objective, Lexicographic):
+        kept = latency_s <= latency_s.min() * 1.1
+        is_best = kept & (table.up_bytes == table.up_bytes[kept].min())
+    else:
+        is_best = scores == scores.min()
+    assert planner.at(link, load).predicted_s == pytest.approx(latency_s[is_best].min(), rel=CLOSE)
+    ranked = choose(table, link, load, objective=objective).ranked
+    assert ranked[0].predicted_s == latency_s[is_best].min()
+    for loser in ranked[1:]:
+        if loser.score == ranked[0].score and not isinstance(objective, Latency):
+            assert loser.why.startswith(f"as good by {objective.name}, +")
 
 
 @given(profile_pairs(), links, loads, st.floats(1, 100), st.floats(1, 100))
