@@ -281,6 +281,8 @@ class Session:
         if self._wish.cut != AUTO:
             self.cuts.find(self._wish.cut)
         chosen = choose(self.bundle, runtime=self._runtime, **self._engine_options())
+        for line in chosen.lines(self.bundle.name, is_every=False):
+            self._notify(f"note: {line}")
         embedded = None
         if self._wish.needs_worker and self._cloud is None:
             embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments(chosen.runtime))

@@ -122,8 +122,8 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
             raise TypeError("runtimes open bundles")
         options = EngineOptions(device=config.device, threads=config.threads, allow_ops=config.allow_ops)
         chosen = choose(bundle, runtime=args.runtime, **options)
-        for name, why in chosen.others.items():
-            print(f"note: {bundle.name}: runs in {chosen.runtime}, not in {name}: {why}", file=sys.stderr)
+        for line in chosen.lines(bundle.name, is_every=True):
+            print(f"note: {line}", file=sys.stderr)
         return load(bundle, chosen.runtime, **options)
 
     stop = asyncio.Event()

@@ -26,6 +26,7 @@ from partitioner.bundle import CHECK, ONNX_MODEL, Bundle, cache_dir
 from partitioner.errors import CleftError, ModelError, UsageError
 from partitioner.runtimes import EAGER, ORT, RUNTIMES, Engine
 from partitioner.runtimes.trial import Question, ask
+from partitioner.units import ms
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,10 +48,22 @@ class EngineOptions(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The runtime that opens a bundle, and why each of the others does not."""
+    """The runtime that opens a bundle, and why each of the others does not.
+
+    ``faulty`` are those of the others that were meant to be there: a file of theirs is damaged, or a check failed.
+    """
 
     runtime: str
     others: Mapping[str, str] = field(default_factory=dict)
+    faulty: frozenset[str] = frozenset()
+
+    def lines(self, name: str, *, is_every: bool) -> list[str]:
+        """Why a model of this name runs in none of the others, for people; of the faulty ones only, or of every."""
+        return [
+            f"{name}: runs in {self.runtime}, not in {other}: {why}"
+            for other, why in self.others.items()
+            if is_every or other in self.faulty
+        ]
 
 
 def open_engine(
@@ -61,7 +74,7 @@ def open_engine(
     threads: int = 1,
     allow_ops: Collection[str] = (),
 ) -> Engine:
-    """Open a bundle for running.
+    """Open a bundle for running; a runtime that ``auto`` leaves out for a fault is warned of in the log.
 
     Args:
         runtime: ``eager``, ``ort``, or ``auto`` for the fastest admitted one.
@@ -73,8 +86,10 @@ def open_engine(
         UsageError: there is no such device, or as many threads make no sense.
         ModelError: the runtime is not installed or not admitted; the reason is one line.
     """
-    chosen = choose(bundle, runtime=runtime, device=device, threads=threads, allow_ops=allow_ops).runtime
-    return load(bundle, chosen, device=device, threads=threads, allow_ops=allow_ops)
+    chosen = choose(bundle, runtime=runtime, device=device, threads=threads, allow_ops=allow_ops)
+    for line in chosen.lines(bundle.name, is_every=False):
+        _LOG.warning("%s", line)
+    return load(bundle, chosen.runtime, device=device, threads=threads, allow_ops=allow_ops)
 
 
 def choose(
@@ -102,12 +117,15 @@ def choose(
     if not admitted:
         raise ModelError(f"no runtime can open {bundle.name}: {'; '.join(others.values())}")
     if len(admitted) == 1:
-        return Choice(runtime=admitted[0], others=others)
+        return Choice(
+            runtime=admitted[0], others=others, faulty=frozenset(each for each in others if _is_expected(bundle, each))
+        )
     times_s = _race(bundle, admitted, device=device, threads=threads, allow_ops=tuple(allow_ops))
     if not times_s:
-        return Choice(runtime=ORT, others={EAGER: "it failed in a race with the other, which has passed its check"})
+        why = "it failed in a race with the other, which has passed its check"
+        return Choice(runtime=ORT, others={EAGER: why}, faulty=frozenset({EAGER}))
     fastest = min(times_s, key=lambda each: times_s[each])
-    slower = {name: f"slower: {s * 1e3:.3g} against {times_s[fastest] * 1e3:.3g} ms" for name, s in times_s.items()}
+    slower = {name: f"that is slower, {ms(time_s)} against {ms(times_s[fastest])}" for name, time_s in times_s.items()}
     return Choice(runtime=fastest, others={name: why for name, why in slower.items() if name != fastest})
 
 
@@ -145,6 +163,11 @@ def load(bundle: Bundle, runtime: str, *, device: str, threads: int, allow_ops: 
     from partitioner.runtimes.eager import open_engine as open_eager
 
     return open_eager(bundle, device=device, threads=threads, allow_ops=allow_ops)
+
+
+def _is_expected(bundle: Bundle, runtime: str) -> bool:
+    """Whether a runtime is installed and packed for, so that it should do."""
+    return importlib.util.find_spec(_PACKAGES[runtime]) is not None and runtime in bundle.runtimes
 
 
 def _meant_by_auto() -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +128,22 @@ def test_a_choice_by_a_noisy_profile_is_warned_of_once(
             session(given)
     assert len(said) == 1
     assert "--fresh" in said[0]
+
+
+def test_a_runtime_that_is_left_out_for_a_fault_is_told_of_once(
+    digits: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLEFT_RUNTIME")
+    copied = Path(shutil.copytree(digits.path, tmp_path / "copy"))
+    with (copied / "model.onnx").open("rb+") as file:
+        file.truncate(100)
+    said: list[str] = []
+    with edge.Session(Bundle.open(copied), cut="local", notify=said.append) as session:
+        session(inputs_of(digits))
+        assert session.engine.info.name == "eager"
+    [line] = said
+    assert line.startswith("note: digits: runs in eager, not in ort: ")
+    assert "model.onnx is truncated" in line
 
 
 def test_each_length_is_predicted_and_planned_for_itself(

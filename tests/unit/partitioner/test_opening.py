@@ -27,7 +27,10 @@ def copied(bundle: Bundle, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["model.onnx", "check.safetensors"])
 @pytest.mark.parametrize("damage", ["removed", "truncated", "flipped"])
-def test_a_bundle_with_a_damaged_runtime_file_runs_in_eager_alone(name: str, damage: str, copied: Path) -> None:
+def test_a_bundle_with_a_damaged_runtime_file_runs_in_eager_alone_and_says_so(
+    name: str, damage: str, copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CLEFT_RUNTIME")
     path = copied / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -39,12 +42,16 @@ def test_a_bundle_with_a_damaged_runtime_file_runs_in_eager_alone(name: str, dam
     assert fault is not None
     assert name in fault
     assert "\n" not in fault
-    assert opening.choose(bundle, device="cpu").runtime == "eager"
+    choice = opening.choose(bundle, device="cpu")
+    assert choice.runtime == "eager"
+    assert choice.lines("digits", is_every=False) == [f"digits: runs in eager, not in ort: {fault}"]
+    assert opening.open_engine(bundle, device="cpu").info.name == "eager"
+    assert fault in caplog.text
     with pytest.raises(ModelError, match="--runtime ort"):
         opening.open_engine(bundle, runtime="ort", device="cpu")
 
 
-def test_a_bundle_of_old_is_valid_and_says_what_it_lacks(copied: Path) -> None:
+def test_a_bundle_of_old_is_valid_and_says_what_it_lacks(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = json.loads((copied / "bundle.json").read_text())
     del manifest["optional"], manifest["without"]
     (copied / "bundle.json").write_text(json.dumps(manifest))
@@ -53,6 +60,8 @@ def test_a_bundle_of_old_is_valid_and_says_what_it_lacks(copied: Path) -> None:
     fault = opening.refusal(bundle, "ort")
     assert fault is not None
     assert "packed without" in fault
+    monkeypatch.delenv("CLEFT_RUNTIME")
+    assert opening.choose(bundle).lines("digits", is_every=False) == []
 
 
 def test_where_the_race_fails_the_one_that_passed_its_check_runs(
@@ -88,6 +97,9 @@ def test_auto_is_the_faster_one_and_says_why_not_the_other(bundle: Bundle, monke
     (other,) = choice.others
     assert {choice.runtime, other} == {"eager", "ort"}
     assert "slower" in choice.others[other]
+    assert choice.lines("digits", is_every=False) == []
+    [line] = choice.lines("digits", is_every=True)
+    assert line.startswith(f"digits: runs in {choice.runtime}, not in {other}: that is slower, ")
     monkeypatch.setattr(opening, "ask", lambda question: pytest.fail("it was raced before"))
     assert opening.choose(bundle, device="cpu") == choice
 
