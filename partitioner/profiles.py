@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from partitioner.errors import ProfileError
+from partitioner.files import replace_text
 from partitioner.profile import MAX_TEXT_CHARS, Profile
 
 
@@ -32,15 +32,3 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
 def dump_profile(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Write a profile to a file; whoever reads it meanwhile sees the old one or the new one."""
     replace_text(Path(path), profile.dumps())
-
-
-def replace_text(target: Path, text: str) -> None:
-    """Put a file's new text in its place in one step; safe beside others that do the same."""
-    descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(part, 0o644)
-        os.replace(part, target)
-    finally:
-        Path(part).unlink(missing_ok=True)

@@ -34,9 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch, check and write."""
     from edge.client import Client
+    from partitioner.files import check_writable
     from partitioner.profile import Profile
     from partitioner.profiles import dump_profile
 
+    check_writable(args.output, flag="-o")
     with Client.dial(args.cloud) as client, progress_bars() as on_progress:
         text = client.fetch_profile(
             _digest(client, args.model),

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--check runs the whole model here, and --pin-plan drops its weights: choose one")
     post = load_post(args.post) if args.post else None
     if args.save is not None:
-        check_target(args.save)
+        check_target(args.save, count=args.random + len(args.input))
     bundle = open_model(args)
     report = Report(bundle, as_json=args.json, clock=DeviceClock(slowdown=args.slowdown))
     found = enumerate(_samples(args, bundle), start=1)

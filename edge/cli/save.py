@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from partitioner.errors import UsageError
+from partitioner.files import check_writable
 from partitioner.runtimes import Array
 
 
-def check_target(target: Path) -> None:
-    """Check before anything is run that outputs may go there.
+def check_target(target: Path, *, count: int) -> None:
+    """Check before anything is run that the outputs of ``count`` inputs may go there.
 
     Raises:
         UsageError: they cannot.
     """
     if target.suffix != ".npz":
         raise UsageError(f"--save {target}: the file's name must end in .npz")
-    if not target.parent.is_dir():
-        raise UsageError(f"--save {target}: there is no directory {target.parent}")
+    check_writable(path_of(target, 1, count=count), flag="--save", in_place=True)
 
 
 def path_of(target: Path, number: int, *, count: int) -> Path:

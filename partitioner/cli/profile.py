@@ -13,6 +13,7 @@ from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
 from partitioner.codecmix import is_exact
 from partitioner.difference import INCOMPARABLE
+from partitioner.files import check_writable
 from partitioner.units import digits, ms, size
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from partitioner.profiles import dump_profile
     from partitioner.runtimes.opening import open_engine
 
+    if args.output is not None:
+        check_writable(args.output, flag="-o")
     bundle = open_model(args)
     engine = open_engine(
         bundle, runtime=args.runtime, device=args.device, threads=args.threads, allow_ops=args.allow_ops

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from partitioner.bundle import cache_dir
 from partitioner.errors import ProfileError
+from partitioner.files import replace_text
 from partitioner.measure.device import device_info
 from partitioner.profile import Profile
-from partitioner.profiles import load_profile, replace_text
+from partitioner.profiles import load_profile
 from partitioner.runtimes import RuntimeInfo
 
 _LOG = logging.getLogger(__name__)

@@ -217,6 +217,8 @@ def test_the_users_own_last_step_runs_here(
         (["run", "--model", "digits"], 2, "--input FILE or --random N"),
         (["run", "--model", "digits", "--random", "1", "--save", "y.txt"], 2, "end in .npz"),
         (["run", "--model", "digits", "--random", "1", "--save", "no/such/y.npz"], 2, "no directory no/such"),
+        (["run", "--model", "digits", "--random", "1", "--save", "/proc/y.npz"], 2, "--save /proc/y.npz: no file can"),
+        (["fetch-profile", "127.0.0.1:1", "-o", "no/such/y.json"], 2, "-o no/such/y.json: there is no directory"),
         (["run", "--model", "digits", "--random", "1", "--cut", "nowhere"], 1, "no cut 'nowhere'"),
         (["run", "--model", "digits", "--random", "1", "--codec", "gif"], 2, "no codec 'gif'"),
         (["run", "--model", "digits", "--random", "1", "--slowdown", "0.5"], 2, "1 or more"),
