@@ -18,6 +18,8 @@ def check_sides(edge: Sequence[Profile], cloud: Sequence[Profile]) -> None:
     if not (edge and cloud):
         raise UsageError("a plan takes a profile of the device and one of the worker")
     for side, profiles in (("edge", edge), ("cloud", cloud)):
+        if len(models := {profile.model_digest: _model(profile) for profile in profiles}) > 1:
+            raise ProfileError(f"the {side}'s profiles are of different models: {' and '.join(models.values())}")
         seen = [runtime_of(profile) for profile in profiles]
         if twice := sorted({name for name in seen if seen.count(name) > 1}):
             raise ProfileError(
@@ -40,10 +42,7 @@ def check_pair(edge: Profile, cloud: Profile) -> None:
     """
     faults = []
     if edge.model_digest != cloud.model_digest:
-        faults.append(
-            f"the edge's is of {edge.model_name} ({edge.model_digest[:12]}), "
-            f"the cloud's of {cloud.model_name} ({cloud.model_digest[:12]})"
-        )
+        faults.append(f"the edge's is of {_model(edge)}, the cloud's of {_model(cloud)}")
     else:
         if dict(edge.binding) != dict(cloud.binding):
             faults.append(f"their sizes differ: {_bound(edge)} and {_bound(cloud)}")
@@ -62,6 +61,10 @@ def runtime_of(profile: Profile) -> str:
     """What tells the runtimes of one side apart, such as ``ort on cpu, 1 thread``."""
     runtime = profile.runtime
     return f"{runtime.name} on {runtime.device}, {runtime.threads} thread{'s' if runtime.threads != 1 else ''}"
+
+
+def _model(profile: Profile) -> str:
+    return f"{profile.model_name} ({profile.model_digest[:12]})"
 
 
 def _bound(profile: Profile) -> str:

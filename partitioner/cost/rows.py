@@ -47,8 +47,10 @@ def rows_of(
 
     Raises:
         ProfileError: the profiles do not belong together.
-        UsageError: a codec was measured at no cut.
+        UsageError: a codec was measured at no cut, or the original input is smaller than a byte.
     """
+    if source_bytes is not None and source_bytes < 1:
+        raise UsageError(f"the original input's size is {source_bytes} bytes, not 1 or more")
     check_sides(edge, cloud)
     _check_codecs((*edge, *cloud), admitted.codecs)
     found: list[Row] = []
@@ -204,5 +206,7 @@ def notes_of(
             if profile.noisy:
                 spread = digits(profile.noise_ratio * 100)
                 yield f"the {side} profile{runtime} is noisy: spread {spread} % of the median"
+        if len(names := dict.fromkeys(profile.device.name for profile in profiles)) > 1:
+            yield f"the {side} profiles are of {' and '.join(names)}: plans take them for runtimes of one machine"
         if profiles[0].slowdown != 1.0:
             yield f"{side} times are multiplied by {profiles[0].slowdown:g} to emulate a slower machine"

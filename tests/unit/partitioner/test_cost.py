@@ -116,6 +116,21 @@ def test_profiles_that_do_not_belong_together_are_refused(change, says):
     assert says in str(caught.value)
 
 
+def test_profiles_of_one_side_are_of_one_model():
+    other = replace(edge_profile(), model_digest="00" * 32, model_name="other")
+    with pytest.raises(ProfileError, match=r"the edge's profiles are of different models: toy \(5f.*other \(00"):
+        CandidateTable.from_profiles([edge_profile(), other], cloud_profile())
+
+
+def test_runtimes_of_differently_named_devices_are_noted():
+    edge, cloud = edge_profile(), cloud_profile()
+    ort = replace(edge, runtime=replace(edge.runtime, name="ort"))
+    assert CandidateTable.from_profiles([edge, ort], cloud).notes == ()
+    elsewhere = replace(ort, device=replace(edge.device, name="kitchen"))
+    (note,) = CandidateTable.from_profiles([edge, elsewhere], cloud).notes
+    assert note == "the edge profiles are of edge and kitchen: plans take them for runtimes of one machine"
+
+
 def test_what_makes_the_prediction_doubtful_is_noted():
     edge = replace(edge_profile().slowed(8), noisy=True, noise_ratio=0.4)
     edge = replace(edge, source=replace(edge.source, how="assumed"))

@@ -180,7 +180,7 @@ def test_mixed_up_or_broken_profiles_are_one_line(capsys, tmp_path, command, cha
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model_digest": "6a" * 32}, "do not belong together"),
+        ({"model_digest": "6a" * 32}, "the cloud's profiles are of different models: toy (5f"),
         ({"slowdown": 2.0}, "different slow-downs"),
         ({"device": {"name": "other", "machine": "x86_64", "cpu": "Xeon", "cores": 2, "accelerator": ""}}, "and Xeon"),
     ],
