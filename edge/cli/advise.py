@@ -14,7 +14,7 @@ from partitioner.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from partitioner.bundle import Bundle
-    from partitioner.cost import CandidateTable
+    from partitioner.cost import CandidateTable, Load
     from partitioner.inputs import Sample
     from partitioner.optimize.gains import Gains
 
@@ -44,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
     """Measure, compare and print."""
     from partitioner.link import PRESETS
     from partitioner.optimize.gains import gains
-    from partitioner.units import ms
 
     bundle = open_model(args)
     sample = _sample(args.input, bundle) if args.input is not None else None
@@ -66,10 +65,7 @@ def run(args: argparse.Namespace) -> int:
     notes = list(table.notes)
     if sample is None and bundle.preprocess is not None:
         notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")
-    if not load.is_idle:
-        notes.append(
-            f"the worker is busy: {ms(load.queue_s)} of waiting and tails {load.slowdown:.3g} times as long count"
-        )
+    notes.extend(load_notes(load))
     if args.cloud is None:
         notes.append("no --cloud was given: the worker measured is a child process on this machine")
     if args.json:
@@ -77,6 +73,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(table, found, notes)
     return 0
+
+
+def load_notes(load: Load) -> list[str]:
+    """What of a worker's load is worth telling."""
+    from partitioner.units import ms
+
+    if not load.is_felt:
+        return []
+    return [f"the worker is busy: {ms(load.queue_s)} of waiting and tails {load.slowdown:.3g} times as long count"]
 
 
 def _sample(path: Path, bundle: Bundle) -> Sample:

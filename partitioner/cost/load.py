@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from partitioner.errors import UsageError
 
 MAX_BUSY_RATIO = 0.95
+FELT_WAIT_S = 1e-3
+FELT_SLOWDOWN = 1.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,11 @@ class Load:
     def is_idle(self) -> bool:
         """Whether it changes nothing."""
         return self == IDLE
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether it changes enough to be worth telling: no worker that was just asked something is quite idle."""
+        return self.queue_s >= FELT_WAIT_S or self.slowdown >= FELT_SLOWDOWN
 
     def to_json(self) -> dict[str, float]:
         """The load as JSON values."""

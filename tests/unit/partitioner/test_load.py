@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.cli.advise import load_notes
 from partitioner.cost import IDLE, Load, load_of
 from partitioner.errors import UsageError
 
@@ -33,6 +34,20 @@ def test_the_wait_is_that_of_a_queue_played_through(busy):
 def test_a_worker_that_does_nothing_is_idle():
     assert load_of() == load_of(job_s=0.25) == IDLE == Load(queue_s=0.0, slowdown=1.0)
     assert load_of().is_idle
+
+
+@pytest.mark.parametrize(
+    ("load", "is_told"),
+    [
+        (IDLE, False),
+        (Load(queue_s=2e-7), False),
+        (Load(queue_s=9e-4, slowdown=1.01), False),
+        (Load(queue_s=2e-3), True),
+        (Load(slowdown=1.1), True),
+    ],
+)
+def test_advice_tells_of_a_load_that_is_felt_alone(load, is_told):
+    assert [note.startswith("the worker is busy: ") for note in load_notes(load)] == [True] * is_told
 
 
 @given(counts, counts, shares, shares, st.floats(1e-6, 10) | st.none())
