@@ -13,10 +13,9 @@ from partitioner.link import Link
 from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.plan import SOURCE
 from partitioner.planner import Planner
-from partitioner.profile import CodecCost, Profile, SourceKind, SourceProfile, Timing
+from partitioner.profile import CodecCost, Profile, SourceKind, SourceProfile, Timing, noise_of
 from partitioner.rescale import costs_of, rescaled
 from partitioner.segments import Cuts
-from partitioner.units import digits
 from protos.pictures import PICTURES
 
 REENCODED = tuple(f"{SOURCE}:{name}" for name in PICTURES)
@@ -76,14 +75,8 @@ class Evidence:
     @property
     def warning(self) -> str:
         """What people should know before they rely on a prediction; mostly nothing."""
-        profiles = {"this device": self.edge, "the worker": self.cloud}
-        noisy = [
-            f"{name}'s ({digits(profile.noise_ratio * 100)} %)" for name, profile in profiles.items() if profile.noisy
-        ]
-        if not noisy:
-            return ""
-        spread = " and ".join(noisy)
-        return f"predictions may be off: whole runs varied much when {spread} profile was made; --fresh measures again"
+        doubt = noise_of({"this device": self.edge, "the worker": self.cloud})
+        return f"{doubt}; --fresh measures again" if doubt else ""
 
     def at(self, cuts: Cuts, sizes: Binding) -> Evidence:
         """The same for other sizes of the model's tensors, as far as ``rescale`` can tell.

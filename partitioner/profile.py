@@ -27,6 +27,7 @@ from partitioner.cutprofile import (
 from partitioner.errors import ProfileError
 from partitioner.layergraph import INPUT, Flow
 from partitioner.records import Fields, RecordError, read, read_value, to_json
+from partitioner.units import digits
 
 __all__ = [
     "ALL_CLOUD",
@@ -175,6 +176,14 @@ class Profile:
             return read(text, _profile, max_chars=MAX_TEXT_CHARS)
         except RecordError as faults:
             raise _refusal(faults) from faults
+
+
+def noise_of(profiles: Mapping[str, Profile]) -> str:
+    """What people should know before they rely on profiles of these machines; empty where none is noisy."""
+    noisy = [f"{name}'s ({digits(each.noise_ratio * 100)} %)" for name, each in profiles.items() if each.noisy]
+    if not noisy:
+        return ""
+    return f"predictions may be off: whole runs varied much when {' and '.join(noisy)} profile was made"
 
 
 def _refusal(faults: RecordError) -> ProfileError:

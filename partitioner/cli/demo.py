@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer(found, took_s=took_s))
     else:
-        _print(found, took_s=took_s)
+        show(found, took_s=took_s)
     return 0 if found.is_right else 1
 
 
@@ -62,12 +62,13 @@ def answer(found: Demonstration, *, took_s: float) -> dict[str, object]:
         "digits": {"weights": "trained", "rows": [dataclasses.asdict(row) for row in found.digits]},
         "networks": {"weights": "random", "rows": [dataclasses.asdict(row) for row in found.networks]},
         "verdicts": [dataclasses.asdict(verdict) for verdict in found.verdicts],
-        "notes": list(NOTES),
+        "notes": [*NOTES, *found.notes],
         "took_s": took_s,
     }
 
 
-def _print(found: Demonstration, *, took_s: float) -> None:
+def show(found: Demonstration, *, took_s: float) -> None:
+    """Print the demonstration for people."""
     print("The shipped model (trained) on the held-out handwritten digits:\n")
     print_table(
         ("digits", "codec", "accuracy", "as the whole model", "max_rel_diff", "bytes up"),
@@ -99,7 +100,7 @@ def _print(found: Demonstration, *, took_s: float) -> None:
     for verdict in found.verdicts:
         print(f"{verdict.model} over {verdict.link}: {verdict.text}")
     print()
-    for note in NOTES:
+    for note in (*NOTES, *found.notes):
         print(f"note: {note}")
     print(f"note: all of this took {took_s:.0f} s")
 

@@ -26,11 +26,12 @@ from partitioner.demo.networks import NetworkRow, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """Everything that was found."""
+    """Everything that was found; ``notes`` say what makes predictions doubtful."""
 
     digits: tuple[DigitsRow, ...]
     networks: tuple[NetworkRow, ...]
     verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def is_right(self) -> bool:
@@ -56,8 +57,11 @@ def demonstrate(*, advance: Callable[[str], None] = lambda what: None) -> Demons
     advance("starting a worker (models are packed when first used)")
     with worker(("digits", *networks.NETWORKS)) as address:
         small = tuple(digits.answers(address, advance))
-        large = tuple(row for spec in networks.NETWORKS for row in networks.answers(spec, address, advance))
-    return Demonstration(digits=small, networks=large, verdicts=tuple(networks.verdicts(large)))
+        notes: list[str] = []
+        large = tuple(
+            row for spec in networks.NETWORKS for row in networks.answers(spec, address, advance, notes.append)
+        )
+    return Demonstration(digits=small, networks=large, verdicts=tuple(networks.verdicts(large)), notes=tuple(notes))
 
 
 def top1(outputs: Mapping[str, npt.NDArray[np.generic]]) -> str:

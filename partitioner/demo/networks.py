@@ -20,7 +20,7 @@ from partitioner.cost import CandidateTable
 from partitioner.errors import CleftError
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.scan import Choice, Priced, choose
-from partitioner.profile import Profile
+from partitioner.profile import Profile, noise_of
 from partitioner.relay import Relay, Shape
 
 NETWORKS = ("torchvision:alexnet", "torchvision:resnet18")
@@ -81,8 +81,10 @@ def steps() -> int:
     return len(NETWORKS) * (3 + 3 * len(PRESETS))
 
 
-def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iterator[NetworkRow]:
-    """Three rows per link; what a link cannot change is measured once.
+def answers(
+    spec: str, address: Address, advance: Callable[[str], None], note: Callable[[str], None]
+) -> Iterator[NetworkRow]:
+    """Three rows per link; what a link cannot change is measured once. ``note`` takes what makes predictions doubtful.
 
     Raises:
         CleftError: a child process failed, or a photograph is missing.
@@ -93,6 +95,8 @@ def answers(spec: str, address: Address, advance: Callable[[str], None]) -> Iter
     edge = Profile.loads(device_profile(spec, photographs[0], budget_s=_BUDGET_S)).slowed(SLOWDOWN)
     advance(f"{name}: profiling the worker")
     cloud = Profile.loads(worker_profile(name, address, budget_s=_BUDGET_S))
+    if doubt := noise_of({"the device": edge, "the worker": cloud}):
+        note(f"{name}: {doubt}; try again when this machine is idle")
     table = CandidateTable.from_profiles(
         edge, cloud, codecs=None, max_deviation=MAX_ERROR, source_bytes=int(statistics.median(map(_size, photographs)))
     )

@@ -7,9 +7,10 @@ import json
 
 import numpy as np
 import pytest
+from synthetic_profiles import cloud_profile, edge_profile
 
 from partitioner import children, demo
-from partitioner.cli.demo import answer
+from partitioner.cli.demo import NOTES, answer, show
 from partitioner.demo import networks
 from partitioner.errors import CleftError
 from partitioner.link import PRESETS
@@ -105,6 +106,28 @@ def test_the_answer_for_machines_is_json_with_its_schema() -> None:
     assert read["schema"] == "cleft.demo/1"
     assert set(read["networks"]["rows"][0]) == {field.name for field in dataclasses.fields(networks.NetworkRow)}
     assert read["networks"]["weights"] == "random"
+
+
+@pytest.mark.parametrize(("is_edge_noisy", "is_cloud_noisy"), [(False, False), (True, False), (True, True)])
+def test_predictions_by_noisy_profiles_are_warned_of(
+    is_edge_noisy: bool, is_cloud_noisy: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge = dataclasses.replace(edge_profile(), noisy=is_edge_noisy, noise_ratio=0.4)
+    cloud = dataclasses.replace(cloud_profile(), noisy=is_cloud_noisy, noise_ratio=0.3)
+    monkeypatch.setattr(networks, "device_profile", lambda *_, **__: edge.dumps())
+    monkeypatch.setattr(networks, "worker_profile", lambda *_, **__: cloud.dumps())
+    monkeypatch.setattr(networks, "_warm", lambda *_, **__: pytest.fail("profiled"))
+    notes: list[str] = []
+    with pytest.raises(pytest.fail.Exception, match="profiled"):
+        next(networks.answers("zoo:net", ("127.0.0.1", 1), lambda what: None, notes.append))
+    said = " ".join(notes)
+    assert said.startswith("net: predictions may be off") == is_edge_noisy
+    assert ("the device's (40.0 %)" in said, "the worker's (30.0 %)" in said) == (is_edge_noisy, is_cloud_noisy)
+    three = rows(0.4, 0.3, 0.1, "split")
+    found = demo.Demonstration(digits=(), networks=tuple(three), verdicts=(), notes=tuple(notes))
+    assert answer(found, took_s=1.0)["notes"] == [*NOTES, *notes]
+    show(found, took_s=1.0)
+    assert capsys.readouterr().out.count("predictions may be off") == len(notes)
 
 
 @pytest.mark.parametrize("wrong", [{"is_same_answer": False}, {"max_rel_diff": 1e-3}])
