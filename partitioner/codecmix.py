@@ -12,6 +12,7 @@ codecs and fronts of k mixes that takes O(n c k^2); k is bounded too.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,14 @@ EXACT: tuple[str, ...] = (
     *(f"{SOURCE}:{name}" for name in ("png", "webp", "fit", "fit-png", "fit-webp")),
 )
 """Codecs that keep every number that the model sees; the only ones allowed without a bound."""
+
+_LOSSY = (
+    *(f"{name}{packing}" for packing in ("", "+zstd") for name in ("fp16", "int8", "int4")),
+    *(f"{SOURCE}:{fit}{name}" for fit in ("", "fit-") for name in ("webp80", "webp90", "jpeg75", "jpeg90", "jpeg95")),
+)
+
+KNOWN: tuple[str, ...] = (*EXACT, *_LOSSY)
+"""Every codec there is, by the names that the wire knows."""
 
 MAX_MIXES = 16
 _MAX_PARTS = 64
@@ -104,6 +113,18 @@ class Mix:
     decode_s: float
     deviation: float = 0.0
     accuracy: float | None = None
+
+
+def check_known(codecs: Iterable[str]) -> None:
+    """Check that there are such codecs.
+
+    Raises:
+        UsageError: there are not; says which there are.
+    """
+    if unknown := [codec for codec in codecs if codec not in KNOWN]:
+        near = difflib.get_close_matches(unknown[0], KNOWN, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"there is no codec {', '.join(unknown)}{hint}; there are {', '.join(KNOWN)}")
 
 
 def is_exact(label: str) -> bool:

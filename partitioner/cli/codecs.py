@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from partitioner.cli import arguments
-from partitioner.codecmix import EXACT, Bound, is_exact
+from partitioner.codecmix import EXACT, Bound, check_known, is_exact
 
 
 def add_codec_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +45,12 @@ def codecs_of(args: argparse.Namespace) -> tuple[str, ...] | None:
     """The codecs to consider; None considers every measured one, within the bound.
 
     Raises:
-        UsageError: a lossy one is named, and no bound.
+        UsageError: one is named that is not, or a lossy one, and no bound.
     """
     bound = bound_of(args)
     if not args.codecs:
         return None if bound.is_given else EXACT
+    check_known(args.codecs)
     if lossy := [codec for codec in args.codecs if not is_exact(codec)]:
         bound.check_given(", ".join(lossy))
     return tuple(args.codecs)

@@ -243,10 +243,11 @@ def _picture(bundle: Bundle, folder: Path) -> Path | None:
 
 
 def _codecs(args: argparse.Namespace) -> tuple[str, ...] | None:
-    from partitioner.codecmix import EXACT, is_exact
+    from partitioner.codecmix import EXACT, check_known, is_exact
 
     if not args.codecs:
         return EXACT if args.max_deviation is None else None
+    check_known(args.codecs)
     lossy = [codec for codec in args.codecs if not is_exact(codec)]
     if lossy and args.max_deviation is None:
         raise UsageError(f"{', '.join(lossy)} changes the answer: say by how much it may, with --max-deviation")

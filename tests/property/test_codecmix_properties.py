@@ -9,12 +9,21 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.codecmix import EXACT, MAX_MIXES, Bound, is_exact, mixes, parse
+from partitioner.codecmix import EXACT, KNOWN, MAX_MIXES, Bound, is_exact, mixes, parse
 from partitioner.cutprofile import CodecCost, CutProfile, TensorCodecs, TensorSpec, Timing
 from partitioner.difference import INCOMPARABLE
+from partitioner.plan import SOURCE
+from protos import codecs as wire
+from protos.pictures import PICTURES
 
 CODECS = ("none", "none+zstd", "fp16", "int8", "int8+zstd")
 ZERO = Timing(median_s=0.0)
+
+
+def test_the_codecs_that_are_known_are_those_of_the_wire() -> None:
+    pictures = [f"{SOURCE}:{name}" for name in PICTURES]
+    assert sorted(KNOWN) == sorted([*wire.CODECS, SOURCE, f"{SOURCE}+zstd", *pictures])
+
 
 times_s = st.sampled_from([0.0, 0.001, 0.002, 0.01])
 shares = st.sampled_from([None, 0.0, 0.5, 0.9, 1.0])

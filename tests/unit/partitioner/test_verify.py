@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partitioner.cli import main
 from partitioner.cli.verify import _is_asked
 from partitioner.errors import ProfileError
 from partitioner.link import PRESETS
@@ -189,3 +190,10 @@ def test_a_finding_of_another_runtime_or_bound_is_not_taken_for_this_one(
         time_per_config_s=1.0,
     )
     assert _is_asked(SPLIT_WINS, [Subject(spec="net", name="net", input=None)], settings) == is_asked
+
+
+def test_a_codec_that_is_not_is_told_before_anything_is_packed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "digits", "--codecs", "none,int9"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no codec int9 (did you mean int" in said
+    assert "source:fit-webp80" in said
