@@ -235,6 +235,8 @@ def write(
     target = Path(path)
     if target.exists() and not overwrite:
         raise BundleError(f"{target} exists already: remove it, choose another place, or pass --force")
+    if target.exists() and not target.is_dir():
+        raise BundleError(f"{target} is a file, no bundle, and is not replaced")
     if target.exists() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise BundleError(f"{target} is no bundle, and is not replaced")
     try:

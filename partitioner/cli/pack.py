@@ -30,10 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pack, and say what was packed."""
+    from partitioner.manifest import MANIFEST
     from partitioner.zoo import kind_of
     from partitioner.zoo.packing import pack
 
     if kind_of(args.model) == "bundle":
+        if not (Path(args.model) / MANIFEST).is_file():
+            raise UsageError(f"{args.model} is no bundle: it holds no {MANIFEST}")
         raise UsageError(f"{args.model} is a bundle already: copy its directory")
     bundle = pack(request_of(args), args.output, overwrite=args.force)
     graph = bundle.graph

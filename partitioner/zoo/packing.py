@@ -142,7 +142,9 @@ def _preprocess_record(request: ModelRequest, source: Source, captured: Capture)
     try:
         preprocess.check(record)
         made = preprocess.apply(record, np.zeros((64, 64, 3), np.uint8))[names[0]]
-    except (BundleError, InputError) as error:
+    except BundleError as error:
+        raise UsageError(str(error)) from error
+    except InputError as error:
         raise UsageError(f"the preprocess record cannot be used: {error}") from error
     value = captured.graph.inputs[0].value
     fixed = [size for size, dim in zip(made.shape, value.shape, strict=False) if isinstance(dim, int) and dim != size]

@@ -113,7 +113,7 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "labels that are a folder": (["pack", MODEL, "-o", "b", "--labels", "."], 2, "--labels"),
     "preprocess that is no JSON": (["pack", MODEL, "-o", "b", "--preprocess", "pack_cli_models.py"], 2, "--preprocess"),
     "a file in the way": (["pack", MODEL, "-o", "pack_cli_models.py"], 1, "pack_cli_models.py"),
-    "a file in the way, forced": (["pack", MODEL, "-o", "pack_cli_models.py", "--force"], 1, "pack_cli_models.py"),
+    "a file in the way, forced": (["pack", MODEL, "-o", "pack_cli_models.py", "--force"], 1, "is a file, no bundle"),
     "a place below a file": (["pack", MODEL, "-o", "pack_cli_models.py/b"], 1, "pack_cli_models.py"),
     "a program nobody trusts": (["pack", "program.pt2", "-o", "b"], 2, "--trust"),
     "a program that is none": (["pack", "program.pt2", "-o", "b", "--trust"], 1, "program.pt2"),
@@ -133,6 +133,20 @@ def test_a_bundle_is_not_packed_again(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["pack", MODEL, "-o", "b"]) == 0
     capsys.readouterr()
     assert fails(["pack", "b", "-o", "c"], capsys, says="bundle already") == 2
+
+
+def test_a_record_at_fault_is_refused_once(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("record.json").write_text('{"schema": "cleft.preprocess/1", "mode": "CMYK"}')
+    arguments = ["pack", "pack_cli_models:image", "-o", "b", "--preprocess", "record.json"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cleft-plan: error: the preprocess record is refused: ")
+    assert said.count("preprocess record") == 1
+
+
+def test_a_directory_that_is_no_bundle_is_not_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos").mkdir()
+    assert fails(["pack", "photos", "-o", "c"], capsys, says="photos is no bundle: it holds no bundle.json") == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
