@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -187,7 +187,9 @@ def objective_of(text: str) -> Objective:
     kind, colon, rest = text.partition(":")
     parts = [part.strip() for part in rest.split(",") if part.strip()]
     if kind == "weighted" and colon:
-        return Weighted(tuple((_named(name), _number(value, part)) for part, name, value in map(_pair, parts)))
+        weights = tuple((_named(name), _number(value, part)) for part, name, value in map(_pair, parts))
+        _check_once([objective for objective, _ in weights])
+        return Weighted(weights)
     if kind == "lexicographic" and colon:
         tolerance = DEFAULT_TOLERANCE
         order = []
@@ -196,6 +198,7 @@ def objective_of(text: str) -> Objective:
                 tolerance = _number(part.partition("=")[2], part)
             else:
                 order.append(_named(part))
+        _check_once(order)
         return Lexicographic(tuple(order), tolerance)
     return _named(text.strip())
 
@@ -212,6 +215,12 @@ def _named(name: str) -> Objective:
             "or lexicographic:NAME,NAME,..."
         )
     return OBJECTIVES[name]
+
+
+def _check_once(objectives: Sequence[Objective]) -> None:
+    names = [each.name for each in objectives]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"{', '.join(twice)} is named twice in one objective")
 
 
 def _number(text: str, part: str) -> float:

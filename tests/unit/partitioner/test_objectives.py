@@ -87,6 +87,8 @@ def test_a_name_gives_the_objective_of_that_name(text):
         ("weighted:latency=nan", "latency is nan"),
         ("weighted:latency", "no weight"),
         ("lexicographic:", "at least one objective"),
+        ("weighted:latency=1,upload=1,latency=2", "latency is named twice"),
+        ("lexicographic:latency,upload,latency", "latency is named twice"),
         ("lexicographic:latency,tolerance=-1", "tolerance is -1"),
         ("lexicographic:latency,weighted:upload=1", "no objective"),
     ],
