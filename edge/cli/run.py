@@ -7,6 +7,7 @@ the end.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -84,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("nothing to answer: give --input FILE or --random N")
     if args.check and args.pin_plan:
         raise UsageError("--check runs the whole model here, and --pin-plan drops its weights: choose one")
+    if args.cut == "local" and args.codec not in (None, "auto", "none"):
+        print(
+            f"cleft-edge: note: --codec {args.codec} changes nothing: with --cut local nothing crosses", file=sys.stderr
+        )
     post = load_post(args.post) if args.post else None
     if args.save is not None:
         check_target(args.save, count=args.random + len(args.input))

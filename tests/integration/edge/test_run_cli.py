@@ -146,6 +146,13 @@ def test_outputs_are_saved_by_name(cleft_edge: Callable, digits: Bundle, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y-2.npz", "y-3.npz", "y.npz"]
 
 
+def test_a_codec_without_anything_that_crosses_is_told(cleft_edge: Callable, digits: Bundle) -> None:
+    common = ("run", "--model", digits.path, "--cut", "local", "--random", 1)
+    code, _, err = cleft_edge(*common, "--codec", "int8")
+    assert (code, err.count("--codec int8 changes nothing")) == (0, 1)
+    assert "changes nothing" not in cleft_edge(*common)[2]
+
+
 def test_a_plan_is_chosen_and_its_prediction_told(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
     code, out, _ = cleft_edge(
         "run", "--model", "digits", "--cloud", worker.target, "--random", 1, "--budget", "1s", "--json"
