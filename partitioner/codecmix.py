@@ -124,7 +124,7 @@ def check_known(codecs: Iterable[str]) -> None:
     if unknown := [codec for codec in codecs if codec not in KNOWN]:
         near = difflib.get_close_matches(unknown[0], KNOWN, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"there is no codec {', '.join(unknown)}{hint}; there are {', '.join(KNOWN)}")
+        raise UsageError(f"there is no codec {', '.join(unknown)}{hint}; the codecs are {', '.join(KNOWN)}")
 
 
 def is_exact(label: str) -> bool:
