@@ -30,6 +30,7 @@ from partitioner.profile import Profile
 from partitioner.runtimes import Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import CLOUD, LOCAL, Cut, Cuts
+from partitioner.units import size_flag
 from protos.codecs import CODECS
 
 AUTO = "auto"
@@ -159,7 +160,7 @@ def _check_sizes(cuts: Cuts, cut: Cut, asked: Constraints, *, codec: str, up_byt
     if up_bytes is not None or codec == "none":
         known["--max-upload"] = asked.max_up_bytes, cost.up_bytes if up_bytes is None else up_bytes
     if broken := [
-        f"{flag} {most} (it takes {taken})"
+        f"{flag} {size_flag(most)} (it takes {size_flag(taken, is_rounded=True)})"
         for flag, (most, taken) in known.items()
         if most is not None and taken > most
     ]:

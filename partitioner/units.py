@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 
 def digits(value: float) -> str:
     """Three significant digits, or all digits before the point where there are more."""
@@ -25,6 +27,19 @@ def size(nbytes: float) -> str:
         if abs(nbytes) < 999.5 * scale:
             return f"{digits(nbytes / scale)} {unit}"
     return f"{digits(nbytes / 1e9)} GB"
+
+
+def size_flag(nbytes: int, *, is_rounded: bool = False) -> str:
+    """A size as a flag takes it back: exact (``1kB``, ``64KiB``, ``11852448``), or rounded up to four digits."""
+    if is_rounded:
+        step = 10 ** max(0, len(str(nbytes)) - 4)
+        nbytes = -(-nbytes // step) * step
+    texts = [str(nbytes)]
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        text = f"{nbytes / scale:.6g}"
+        if nbytes >= scale and Fraction(text) * scale == nbytes:
+            texts.append(text + unit)
+    return min(texts[1:] or texts, key=len)
 
 
 def mbit(bytes_per_s: float) -> str:

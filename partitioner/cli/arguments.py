@@ -26,6 +26,8 @@ _SIZE_UNITS_BYTES = {
 }
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]")
+_ROUNDING = 1e-15
+"""Of a decimal fraction times a unit: 1.001MB are 1001000 bytes, and 1.001 * 10**6 is a little less."""
 _MOST = 1e15
 """Of a rate, a time or a factor: beyond anything measured, and prices made of it stay finite."""
 _EXAMPLE_TARGET = "HOST:PORT such as 127.0.0.1:50051 or [::1]:50051"
@@ -74,9 +76,9 @@ def duration_s(text: str) -> float:
 def size_bytes(text: str) -> int:
     """A whole number of bytes: ``4096``, ``16KiB``, ``1.5MB``."""
     value = _quantity(text, _SIZE_UNITS_BYTES)
-    if value is None or not (0 <= value < 2**53) or value != int(value):
+    if value is None or not (0 <= value < 2**53) or abs(value - round(value)) > value * _ROUNDING:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4096, 16KiB or 1.5MB")
-    return int(value)
+    return round(value)
 
 
 def target(text: str) -> str:

@@ -10,6 +10,7 @@ from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import warn
 from partitioner.cost import Load, load_of
+from partitioner.cost.load import MAX_BUSY_RATIO
 from partitioner.errors import UsageError
 from partitioner.optimize.objectives import Objective
 from partitioner.planner import DOWN_PER_UP, Planner
@@ -61,7 +62,8 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.share,
         default=0.0,
         metavar="X",
-        help="share of time, 0 to 1, that it is busy with jobs as long as this model's tail",
+        help="share of time, 0 to 1, that it is busy with jobs as long as this model's tail; more than "
+        f"{MAX_BUSY_RATIO:g} counts as that",
     )
 
 
@@ -89,6 +91,8 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
         CleftError: a profile cannot be read, profiles do not belong together, or no plan keeps what is asked.
     """
     edge, cloud = profiles_of(args)
+    if args.busy > MAX_BUSY_RATIO:
+        warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")
     bound = bound_of(args)
     exact = edge[0].accuracy
     if bound.min_accuracy is not None and exact is not None and exact < bound.min_accuracy:

@@ -20,6 +20,7 @@ from partitioner.cost import IDLE, BoolArray, Candidate, CandidateTable, FloatAr
 from partitioner.difference import INCOMPARABLE
 from partitioner.errors import PlanError, UsageError
 from partitioner.link import Link
+from partitioner.units import size_flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +99,11 @@ class Constraints:
 
     def _limits(self, table: CandidateTable) -> Iterator[Limit]:
         if self.max_edge_bytes is not None:
-            yield Limit("--max-edge-memory", self.max_edge_bytes, table.edge_bytes)
+            yield Limit("--max-edge-memory", self.max_edge_bytes, table.edge_bytes, is_size=True)
         if self.max_cloud_bytes is not None:
-            yield Limit("--max-cloud-memory", self.max_cloud_bytes, table.cloud_bytes)
+            yield Limit("--max-cloud-memory", self.max_cloud_bytes, table.cloud_bytes, is_size=True)
         if self.max_up_bytes is not None:
-            yield Limit("--max-upload", self.max_up_bytes, table.up_bytes)
+            yield Limit("--max-upload", self.max_up_bytes, table.up_bytes, is_size=True)
         if self.max_deviation is not None:
             yield Limit("--max-deviation", self.max_deviation, table.deviation)
         if self.min_accuracy is not None:
@@ -139,13 +140,17 @@ ANYTHING = Constraints()
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One bound on one column of a table: at most (or at least) ``asked``. A switch is kept or not and has no value."""
+    """One bound on one column of a table: at most (or at least) ``asked``.
+
+    A switch is kept or not and has no value; a size is in bytes.
+    """
 
     name: str
     asked: float
     values: FloatArray
     is_least: bool = False
     is_switch: bool = False
+    is_size: bool = False
     scale: float = 1.0
     unit: str = ""
 
@@ -165,6 +170,8 @@ class Limit:
         """The flag with a value."""
         if self.is_switch:
             return self.name
+        if self.is_size:
+            return f"{self.name} {size_flag(math.ceil(value))}"
         scaled = value * self.scale
         return f"{self.name} {f'{scaled:.0f}' if scaled.is_integer() else f'{scaled:.6g}'}{self.unit}"
 
@@ -172,6 +179,8 @@ class Limit:
         """What to ask instead: four digits, the last one raised (or lowered) so that what keeps it does."""
         if self.is_switch or abs(value) >= INCOMPARABLE:
             return f"leave out {self.name}"
+        if self.is_size:
+            return f"{self.name} {size_flag(math.ceil(value), is_rounded=True)}"
         scaled = value * self.scale
         texts = [f"{scaled:.0f}"] if scaled.is_integer() else []
         texts += [f"{scaled:.4g}", f"{scaled * (0.999 if self.is_least else 1.001):.4g}"]

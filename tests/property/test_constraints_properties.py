@@ -14,13 +14,14 @@ from partitioner.cli import arguments
 from partitioner.cost import Candidate, CandidateTable, Row
 from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints, Infeasible
+from partitioner.units import size_flag
 
 LINK = Link(up_bytes_per_s=1e6, down_bytes_per_s=1e6, rtt_s=0.01)
 LAYERS = ("stem", "block.0.conv", "block.0.relu", "block.1.conv", "head", "head#1")
 FLAGS = {
-    "--max-edge-memory": ("max_edge_bytes", int),
-    "--max-cloud-memory": ("max_cloud_bytes", int),
-    "--max-upload": ("max_up_bytes", int),
+    "--max-edge-memory": ("max_edge_bytes", arguments.size_bytes),
+    "--max-cloud-memory": ("max_cloud_bytes", arguments.size_bytes),
+    "--max-upload": ("max_up_bytes", arguments.size_bytes),
     "--max-deviation": ("max_deviation", float),
     "--min-accuracy": ("min_accuracy", float),
     "--min-depth": ("min_depth", int),
@@ -125,6 +126,27 @@ def test_the_advice_of_an_infeasible_set_works(table, constraints):
         assert changed.check(table, LINK).any()
     if refusal.nearest is not None:
         assert refusal.nearest.cut in text
+
+
+@given(st.integers(0, 2**45))
+def test_a_size_is_read_back_as_it_was_said_or_a_little_more(nbytes):
+    assert arguments.size_bytes(size_flag(nbytes)) == nbytes
+    assert nbytes <= arguments.size_bytes(size_flag(nbytes, is_rounded=True)) <= nbytes * 1.001
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "exact", "rounded"),
+    [
+        (0, "0", "0"),
+        (63, "63", "63"),
+        (1000, "1kB", "1kB"),
+        (65536, "64KiB", "65.54kB"),
+        (11852448, "11852448", "11.86MB"),
+        (2**30, "1GiB", "1074MB"),
+    ],
+)
+def test_a_size_is_said_in_the_units_of_flags(nbytes, exact, rounded):
+    assert (size_flag(nbytes), size_flag(nbytes, is_rounded=True)) == (exact, rounded)
 
 
 @given(tables, st.integers(1, 9999), st.integers(1, 6))

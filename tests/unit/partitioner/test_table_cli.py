@@ -74,9 +74,19 @@ def test_load_moves_work_to_the_device(run):
     depths = [depth("--edge-slowdown", "4", "--queue-ms", str(wait)) for wait in (0, 20, 200, 2000)]
     assert depths == sorted(depths)
     assert depths[0] < depths[-1]
-    shares = [depth("--busy", share) for share in ("0", "0.5", "0.9", "1")]
+    shares = [depth("--busy", share) for share in ("0", "0.5", "0.9", "0.95")]
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
+
+
+def test_a_worker_that_is_always_busy_is_taken_as_nearly_so_and_people_are_told(capsys):
+    said = []
+    for share in ("0.95", "1"):
+        assert main(["cut", *PROFILES, "--link", "wifi", "--busy", share]) == 0
+        said.append(capsys.readouterr())
+    assert said[0].out == said[1].out
+    assert said[0].err == ""
+    assert said[1].err.startswith("warning: --busy 1 is taken as 0.95: ")
 
 
 def test_objectives_and_constraints_bind_the_choice(run):
@@ -129,7 +139,7 @@ def test_each_side_brings_its_fastest_runtime(run, tmp_path):
     ("argv", "code", "says"),
     [
         (["cut", *PROFILES, "--link", "4g", "--deadline", "5ms"], 1, "no plan keeps --deadline 5ms; the nearest"),
-        (["table", *PROFILES, "--max-edge-memory", "1004000", "--max-upload", "1kB"], 1, "with --max-upload 1000"),
+        (["table", *PROFILES, "--max-edge-memory", "1004000", "--max-upload", "1kB"], 1, "with --max-upload 1kB"),
         (["cut", *PROFILES, "--link", "4g", "--pin", "nothing"], 2, "no layer 'nothing'"),
         (["cut", *PROFILES, "--link", "4g", "--min-depth", "after:blok2"], 2, "did you mean after:block2"),
         (["cut", *PROFILES, "--link", "4g", "--objective", "speed"], 2, "no objective 'speed'"),
