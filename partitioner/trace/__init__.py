@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -30,6 +31,10 @@ from partitioner.trace.nodes import NodeReader
 from partitioner.trace.outputs import output_tree
 from partitioner.trace.sizes import Sizes
 from partitioner.trace.weights import WeightStore, save
+
+_BY_VALUES = "data-dependent"
+_PLACE = re.compile(r'File "[^"]*", line ([0-9]+), in [^\n]*\n([^\n]*)')
+_SHOWN_CHARS = 300
 
 __all__ = ["Capture", "Example", "capture", "load_exported", "save"]
 
@@ -245,8 +250,16 @@ def _reachable(nodes: Sequence[Node], outputs: Sequence[Output]) -> list[Node]:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says, on one line, what it suggests before its details."""
-    lines = [line.strip() for line in str(error).partition("The error above occurred")[0].splitlines() if line.strip()]
+    """What torch says first and what it suggests, on one line; and what to do where the model goes by values."""
+    text = str(error).partition("The error above occurred")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
     if "Suggested fixes:" in lines:
-        lines = [lines[0], *lines[lines.index("Suggested fixes:") :]]
-    return " ".join(lines[:6]) or type(error).__name__
+        return " ".join([lines[0], *lines[lines.index("Suggested fixes:") :]][:6])
+    said = lines[0].partition(".  ")[0].rstrip(".")
+    if _BY_VALUES not in said:
+        return said if len(said) <= _SHOWN_CHARS else f"{said[:_SHOWN_CHARS]}..."
+    places = _PLACE.findall(text)
+    where = f" (line {places[-1][0]}: {places[-1][1].strip()})" if places else ""
+    return f"{said}{where}; what goes by the values of tensors takes torch.cond in place of a branch"

@@ -150,6 +150,23 @@ def test_torchs_suggestion_is_kept() -> None:
     assert "\n" not in str(caught.value)
 
 
+class Branching(nn.Module):
+    """Branches on a value, as torch.export cannot."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_a_branch_on_values_is_refused_in_a_sentence_that_helps() -> None:
+    with pytest.raises(ModelError, match=r"torch\.cond") as caught:
+        capture(Branching(), Example(args=(torch.ones(2, 2),)))
+    said = str(caught.value)
+    assert "data-dependent" in said
+    assert "if x.sum() > 0 else x" in said
+    assert not any(word in said for word in ("\n", "TORCH_LOGS", "http", "guard_or_false"))
+    assert len(said) < 400
+
+
 DYNAMIC = [
     "x=0*b",
     "x=*b",
