@@ -159,7 +159,9 @@ class Cuts:
         if isinstance(codec, str):
             codec = dict.fromkeys(tail.inputs, codec)
         if unknown := sorted(set(codec) - set(tail.inputs)):
-            raise PlanError(f"{', '.join(unknown)} does not cross at {cut.name}; what does: {', '.join(tail.inputs)}")
+            raise PlanError(
+                f"no {' and no '.join(unknown)} crosses at {cut.name}; what crosses there: {', '.join(tail.inputs)}"
+            )
         return Plan(
             model_digest=self.model_digest,
             stages=(Stage(place="edge", segment=head, codecs=dict(codec)), Stage(place="cloud", segment=tail)),
