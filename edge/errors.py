@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from partitioner.errors import CleftError
+from partitioner.units import ms
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -79,7 +80,7 @@ class DeadlineExceeded(EdgeError):
     """The frame was not answered in time."""
 
     def __init__(self, deadline_s: float) -> None:
-        super().__init__(f"no answer within {deadline_s:g} s; raise --deadline, or run with --cut local")
+        super().__init__(f"no answer within {ms(deadline_s)}; raise --deadline, or run with --cut local")
         self.deadline_s = deadline_s
 
 

@@ -1,19 +1,13 @@
-"""Why a worker cannot be reached, in one line: addresses, and one plain TCP connection once dialling has failed.
-
-gRPC reports a closed port, a web server and a silent listener alike. Asking the system once more tells them apart.
-"""
+"""Why a worker cannot be reached or refuses, as errors of the device: addresses, and what is found at them."""
 
 from __future__ import annotations
-
-import os
-import socket
 
 from edge.errors import EdgeError, FrameCancelled, NotAWorker, WorkerRefused, WorkerUnreachable
 from partitioner.errors import UsageError
 from protos.errors import WireError
+from protos.reach import silence_of
 
 _MAX_PORT = 65535
-_CONNECT_S = 3.0
 
 
 def split_target(target: str) -> tuple[str, int]:
@@ -34,20 +28,8 @@ def split_target(target: str) -> tuple[str, int]:
 
 def diagnose(target: str, *, silent_s: float | None = None) -> WorkerUnreachable:
     """What is at an address where no worker answered; ``silent_s`` is how long it had kept silent, if it had."""
-    host, port = split_target(target)
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_S).close()
-    except ConnectionRefusedError:
-        return WorkerUnreachable(target, reason="the port is closed; is cleft-cloud serve running there?")
-    except socket.gaierror:
-        return WorkerUnreachable(target, reason=f"the name {host!r} is not known")
-    except TimeoutError:
-        return WorkerUnreachable(target, reason="no answer to a connection; a firewall may be in the way")
-    except OSError as error:
-        return WorkerUnreachable(target, reason=os.strerror(error.errno) if error.errno else "the connection failed")
-    if silent_s is not None:
-        return WorkerUnreachable(target, reason=f"something listens there, and says nothing within {silent_s:g} s")
-    return NotAWorker(target, reason="something listens there, but it does not speak cleft's protocol")
+    found = silence_of(*split_target(target), silent_s=silent_s)
+    return (NotAWorker if found.is_other else WorkerUnreachable)(target, reason=found.reason)
 
 
 def refusal(error: WireError) -> EdgeError:

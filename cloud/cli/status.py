@@ -24,12 +24,15 @@ def run(args: argparse.Namespace) -> int:
     from partitioner.cli.output import print_json, print_table
     from protos.channel import WorkerStub, dial
     from protos.errors import Unreachable
+    from protos.reach import silence_of
 
     channel = dial(args.target)
     try:
         reply = WorkerStub(channel, target=args.target).status(timeout_s=args.timeout)
     except Unreachable as error:
-        raise ListenError(f"no worker answers at {args.target}: is cleft-cloud serve running there?") from error
+        host, _, port = args.target.rpartition(":")
+        why = silence_of(host.removeprefix("[").removesuffix("]"), int(port)).reason
+        raise ListenError(f"no worker at {args.target}: {why}") from error
     finally:
         channel.close()
     models = [

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,7 +193,7 @@ def test_what_cannot_be_done_is_said_in_one_line(bundle, tmp_path):
         taken.listen()
         port = str(taken.getsockname()[1])
         refused(cleft_cloud("serve", "--model", model, "--port", port), "cannot listen on")
-    refused(cleft_cloud("status", f"127.0.0.1:{port}", "--timeout", "2s"), "no worker answers")
+    refused(cleft_cloud("status", f"127.0.0.1:{port}", "--timeout", "2s"), r"no worker at .*port is closed")
     refused(cleft_cloud("serve", "--model", model, "--host", "0.0.0.0"), "--insecure-bind")
     refused(cleft_cloud("serve", "--model", str(tmp_path / "none.bundle")), "none.bundle")
     refused(cleft_cloud("serve", "--model", model, "--port", "70000"), "no port", code=2)
@@ -202,6 +203,30 @@ def test_what_cannot_be_done_is_said_in_one_line(bundle, tmp_path):
         (tmp_path / "broken" / path.name).write_bytes(path.read_bytes()[:100])
     refused(cleft_cloud("serve", "--model", str(tmp_path / "broken")), "broken")
     refused(cleft_cloud("serve", "--model", model, "--device", "cuda:99"), "cuda:99", code=2)
+
+
+def test_a_web_server_is_told_from_a_worker():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def reply() -> None:
+            for _ in range(20):
+                try:
+                    accepted, _ = listener.accept()
+                except OSError:
+                    return
+                with accepted:
+                    accepted.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+        server = threading.Thread(target=reply)
+        server.start()
+        try:
+            refused(
+                cleft_cloud("status", target, "--timeout", "5s"), f"no worker at {target}: .*does not speak cleft's"
+            )
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            server.join(START_S)
 
 
 def test_a_port_that_is_no_worker_is_told_apart():
