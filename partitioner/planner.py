@@ -248,7 +248,8 @@ class Planner:
         offsets: FloatArray = table.compute_s + table.tail_s * load.slowdown + table.remote * (rtt_s + load.queue_s)
         found: list[Breakpoint] = []
         for piece in lower_envelope(offsets, slopes):
-            found.extend(self._spans(piece.row, piece.begin, piece.end, offsets[piece.row], slopes[piece.row]))
+            line = float(offsets[piece.row]), float(slopes[piece.row])
+            found.extend(self._spans(piece.row, piece.begin, piece.end, *line))
         return tuple(reversed(_merged(found)))
 
     def allowed(self, link: Link, load: Load = IDLE) -> BoolArray:
