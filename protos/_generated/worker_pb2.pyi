@@ -218,28 +218,34 @@ class Timings(_message.Message):
     def __init__(self, receive_s: _Optional[float] = ..., decode_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., preprocess_s: _Optional[float] = ..., compute_s: _Optional[float] = ..., encode_s: _Optional[float] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("queued_frames", "busy_ratio", "job_s")
+    __slots__ = ("queued_frames", "busy_ratio", "job_s", "others_busy_ratio", "others_queued_frames")
     QUEUED_FRAMES_FIELD_NUMBER: _ClassVar[int]
     BUSY_RATIO_FIELD_NUMBER: _ClassVar[int]
     JOB_S_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_BUSY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_QUEUED_FRAMES_FIELD_NUMBER: _ClassVar[int]
     queued_frames: int
     busy_ratio: float
     job_s: float
-    def __init__(self, queued_frames: _Optional[int] = ..., busy_ratio: _Optional[float] = ..., job_s: _Optional[float] = ...) -> None: ...
+    others_busy_ratio: float
+    others_queued_frames: int
+    def __init__(self, queued_frames: _Optional[int] = ..., busy_ratio: _Optional[float] = ..., job_s: _Optional[float] = ..., others_busy_ratio: _Optional[float] = ..., others_queued_frames: _Optional[int] = ...) -> None: ...
 
 class Failed(_message.Message):
-    __slots__ = ("frame_id", "plan_id", "code", "detail", "retry_after_s")
+    __slots__ = ("frame_id", "plan_id", "code", "detail", "retry_after_s", "load")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     plan_id: str
     code: Code
     detail: str
     retry_after_s: float
-    def __init__(self, frame_id: _Optional[int] = ..., plan_id: _Optional[str] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ...) -> None: ...
+    load: Load
+    def __init__(self, frame_id: _Optional[int] = ..., plan_id: _Optional[str] = ..., code: _Optional[_Union[Code, str]] = ..., detail: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("sequence",)
@@ -272,7 +278,14 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("worker", "protocol_version", "models", "sessions", "load", "frames_answered", "frames_failed", "uptime_s", "draining")
+    __slots__ = ("worker", "protocol_version", "models", "sessions", "load", "frames_answered", "frames_failed", "uptime_s", "draining", "counters")
+    class CountersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     WORKER_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +295,7 @@ class StatusReply(_message.Message):
     FRAMES_FAILED_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
     worker: str
     protocol_version: int
     models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
@@ -291,7 +305,8 @@ class StatusReply(_message.Message):
     frames_failed: int
     uptime_s: float
     draining: bool
-    def __init__(self, worker: _Optional[str] = ..., protocol_version: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., sessions: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., frames_answered: _Optional[int] = ..., frames_failed: _Optional[int] = ..., uptime_s: _Optional[float] = ..., draining: bool = ...) -> None: ...
+    counters: _containers.ScalarMap[str, int]
+    def __init__(self, worker: _Optional[str] = ..., protocol_version: _Optional[int] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., sessions: _Optional[int] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., frames_answered: _Optional[int] = ..., frames_failed: _Optional[int] = ..., uptime_s: _Optional[float] = ..., draining: bool = ..., counters: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class ProfileRequest(_message.Message):
     __slots__ = ("model_digest", "budget_s", "binding", "fresh")
