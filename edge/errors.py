@@ -7,6 +7,7 @@
     ├── WorkerRefused             the worker refused a plan or a frame, and says why (``code``)
     ├── DeadlineExceeded          the frame was not answered in time
     ├── FrameCancelled            the caller withdrew the frame
+    ├── Dropped                   a newer input took its place in a full queue
     ├── BadReply                  the worker's answer contradicts itself or its checksum
     └── EmbeddedWorkerError       the worker started for this run did not start, or died
 
@@ -86,6 +87,10 @@ class DeadlineExceeded(EdgeError):
 
 class FrameCancelled(EdgeError):
     """The caller withdrew the frame."""
+
+
+class Dropped(EdgeError):
+    """A newer input took its place in a full queue."""
 
 
 class BadReply(EdgeError):

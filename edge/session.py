@@ -8,12 +8,15 @@ the cut*: no input is lost, and the answer says so.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import statistics
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -27,9 +30,11 @@ from edge.connection import Connection
 from edge.embedded import EmbeddedWorker
 from edge.errors import DeadlineExceeded, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.evidence import Evidence
+from edge.lanes import Lanes, Live, Streamed
 from edge.runner import Runner
 from edge.sample import sizes_of, to_sample
 from edge.spending import Spent
+from edge.telemetry import Counters
 from edge.walker import Walker
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
@@ -51,12 +56,12 @@ _STEPS_PER_DOUBLING = 8
 
 
 class Session:
-    """One model, split between this device and a worker. Not thread-safe.
+    """One model, split between this device and one of several workers. Thread-safe.
 
     Args:
         model: a bundle, or a model spec as ``cleft-plan pack`` takes it.
-        cloud: ``HOST:PORT`` of a worker; without it a worker is started as a child process for as long as the session
-            lasts.
+        cloud: ``HOST:PORT`` of a worker, or of several, best first; without it a worker is started as a child process
+            for as long as the session lasts.
         cut: ``auto``, ``local``, ``cloud``, or a cut's name or id.
         codec: of what crosses; ``auto`` chooses among ``codecs``. Without it a named cut sends exact numbers.
         codecs: those to choose among; by default only what is exact and, within a bound, every one.
@@ -72,6 +77,8 @@ class Session:
         profile_budget_s: for measuring each side, where that is still to be done.
         fresh_profiles: measure both sides again, although there are profiles.
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
+        depth: how many requests of ``submit`` and ``stream`` are under way at once.
+        live: what ``submit`` and ``stream`` do where no more can wait: ``block``, or ``drop-oldest``.
         notify: takes lines for people.
         on_progress: takes what is being measured, and how far it is.
     """
@@ -80,7 +87,7 @@ class Session:
         self,
         model: str | Bundle,
         *,
-        cloud: str | None = None,
+        cloud: str | Sequence[str] | None = None,
         cut: str = AUTO,
         codec: str | None = None,
         codecs: Sequence[str] | None = None,
@@ -97,6 +104,8 @@ class Session:
         deadline_s: float | None = None,
         fallback: bool = True,
         pin_plan: bool = False,
+        depth: int = 4,
+        live: Live = "block",
         profile_budget_s: float = 20.0,
         fresh_profiles: bool = False,
         timeouts: Timeouts = TIMEOUTS,
@@ -108,7 +117,7 @@ class Session:
         self._wish = Wish(cut=cut, codec=codec, codecs=chosen, bound=bound, constraints=constraints)
         self._samples = samples
         self._model = model
-        self._cloud = cloud
+        self._targets = (cloud,) if isinstance(cloud, str) else tuple(cloud or ())
         self._runtime, self._device = runtime, device
         self._threads, self._allow_ops = threads, tuple(allow_ops)
         self._clock = DeviceClock(slowdown=slowdown)
@@ -120,6 +129,16 @@ class Session:
         self._timeouts = timeouts
         self._notify = notify
         self._on_progress = on_progress
+        self._counters = Counters()
+        self._orders = itertools.count()
+        self._walking = threading.RLock()
+        self._lanes = Lanes(
+            self._answer_one,
+            depth=depth,
+            live=live,
+            counters=self._counters,
+            next_order=self._orders.__next__,
+        )
         self._resources = ExitStack()
         self._selected: OrderedDict[tuple[bool, tuple[int, ...]], Selected] = OrderedDict()
         self._warmed: set[str] = set()
@@ -142,7 +161,8 @@ class Session:
         return self
 
     def close(self) -> None:
-        """End the session with the worker, and the embedded worker with it."""
+        """Answer what was submitted, then end the session with the worker, and the embedded worker with it."""
+        self._lanes.close()
         self._resources.close()
         self._connection = None
 
@@ -243,8 +263,35 @@ class Session:
             InputError: it does not fit the model.
             EdgeError: the worker was needed and could not be had; only without ``fallback``.
         """
-        sample = to_sample(given, self.bundle)
-        return self.answer(sample, self.select(sample), deadline_s=deadline_s)
+        self._counters.add(offered=1)
+        return self._answer_one(given, deadline_s=deadline_s, order=next(self._orders))
+
+    def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
+        """The same on one of ``depth`` lanes; the future raises ``Dropped`` where a newer input took its place.
+
+        Raises:
+            FrameCancelled: the session was closed.
+        """
+        return self._lanes.submit(given, deadline_s=self._deadline_s if deadline_s is None else deadline_s)
+
+    def stream(self, inputs: Iterable[object], *, deadline_s: float | None = None) -> Iterator[Streamed]:
+        """Answers to many inputs in their order, several under way at once; see ``lanes``."""
+        return self._lanes.stream(inputs, deadline_s=self._deadline_s if deadline_s is None else deadline_s)
+
+    def counters(self) -> dict[str, int]:
+        """What the session has done so far, by the names of ``telemetry.COUNTERS``."""
+        return self._counters.snapshot()
+
+    def _answer_one(self, given: object, *, deadline_s: float | None, order: int) -> Answer:
+        try:
+            with self._walking:
+                sample = to_sample(given, self.bundle)
+                answer = self.answer(sample, self.select(sample), deadline_s=deadline_s)
+        except BaseException:
+            self._counters.add(failed=1)
+            raise
+        self._counters.add(answered=1, finished_here=int(answer.is_fallback))
+        return answer
 
     def answer(self, given: object, selected: Selected, *, deadline_s: float | None = None) -> Answer:
         """Answer one input by a plan that is ready; raises what a call raises."""
@@ -284,7 +331,7 @@ class Session:
         for line in chosen.lines(self.bundle.name, is_every=False):
             self._notify(f"note: {line}")
         embedded = None
-        if self._wish.needs_worker and self._cloud is None:
+        if self._wish.needs_worker and not self._targets:
             embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments(chosen.runtime))
             self._resources.callback(embedded.stop)
             embedded.launch()
@@ -300,9 +347,9 @@ class Session:
             is_fresh=self._fresh_profiles,
             on_progress=self._on_progress,
         )
-        target = embedded.wait_ready() if embedded is not None else self._cloud
-        if self._wish.needs_worker and target is not None:
-            self._connection = Connection(target, clock=self._clock, timeouts=self._timeouts)
+        targets = (embedded.wait_ready(),) if embedded is not None else self._targets
+        if self._wish.needs_worker:
+            self._connection = Connection(targets[0], clock=self._clock, timeouts=self._timeouts)
             self._resources.callback(self._connection.close)
             self._walker.connection = self._connection
             self.client.require_model(self.bundle.digest, self.bundle.name)
