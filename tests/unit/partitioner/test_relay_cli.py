@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,36 @@ def test_what_it_cannot_do_is_one_clear_error(
     assert printed.out == ""
     assert complaint in printed.err
     assert "Traceback" not in printed.err
+
+
+def test_it_resets_connections_and_goes_away_for_a_while_when_asked() -> None:
+    def serve() -> None:
+        for _ in range(2):
+            with listener.accept()[0] as connection, suppress(OSError):
+                while data := connection.recv(100):
+                    connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=serve)
+        thread.start()
+        flags = ["--link", "wifi", "--jitter-ms", "1", "--slice", "--reset-every", "1s", "--outage", "60s:1s", "--json"]
+        with subprocess.Popen(
+            [*COMMAND, "--to", target, *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            for _ in range(2):
+                with socket.create_connection((ready["host"], ready["port"]), timeout=10) as client:
+                    client.sendall(b"hello")
+                    with pytest.raises(ConnectionResetError):
+                        deque(iter(partial(client.recv, 100), b""), maxlen=0)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        thread.join()
+
+
+@pytest.mark.parametrize("text", ["30s", "30s:", ":2s", "0s:1s"])
+def test_an_outage_that_says_too_little_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "--to", "127.0.0.1:9", "--link", "4g", "--outage", text]) == 2
+    assert "--outage" in capsys.readouterr().err
