@@ -1,0 +1,140 @@
+"""The Open Inference Protocol v2: its messages, and the handlers of service ``inference.GRPCInferenceService``.
+
+Applications know this protocol from KServe and Triton. Client libraries register its messages by name in protobuf's
+default descriptor pool, where each name exists once: a second definition in the same process fails on import, whichever
+comes first. So ours are loaded from a committed descriptor set into a pool of their own, and nothing of them is ever
+seen outside. For type checkers they are the generated stub beside that set.
+
+Source: github.com/kserve/open-inference-protocol, specification/protocol/open_inference_grpc.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+
+if TYPE_CHECKING:
+    from protos._generated.open_inference_pb2 import (
+        InferParameter,
+        InferTensorContents,
+        ModelInferRequest,
+        ModelInferResponse,
+        ModelMetadataRequest,
+        ModelMetadataResponse,
+        ModelReadyRequest,
+        ModelReadyResponse,
+        ServerLiveRequest,
+        ServerLiveResponse,
+        ServerMetadataRequest,
+        ServerMetadataResponse,
+        ServerReadyRequest,
+        ServerReadyResponse,
+    )
+else:
+    _set = descriptor_pb2.FileDescriptorSet.FromString(
+        resources.files("protos").joinpath("_generated", "open_inference.binpb").read_bytes()
+    )
+    _pool = descriptor_pool.DescriptorPool()
+    for _file in _set.file:
+        _pool.Add(_file)
+
+    def _message(name: str) -> type[Message]:
+        return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"inference.{name}"))
+
+    InferParameter = _message("InferParameter")
+    InferTensorContents = _message("InferTensorContents")
+    ModelInferRequest = _message("ModelInferRequest")
+    ModelInferResponse = _message("ModelInferResponse")
+    ModelMetadataRequest = _message("ModelMetadataRequest")
+    ModelMetadataResponse = _message("ModelMetadataResponse")
+    ModelReadyRequest = _message("ModelReadyRequest")
+    ModelReadyResponse = _message("ModelReadyResponse")
+    ServerLiveRequest = _message("ServerLiveRequest")
+    ServerLiveResponse = _message("ServerLiveResponse")
+    ServerMetadataRequest = _message("ServerMetadataRequest")
+    ServerMetadataResponse = _message("ServerMetadataResponse")
+    ServerReadyRequest = _message("ServerReadyRequest")
+    ServerReadyResponse = _message("ServerReadyResponse")
+
+__all__ = [
+    "InferParameter",
+    "InferTensorContents",
+    "ModelInferRequest",
+    "ModelInferResponse",
+    "ModelMetadataRequest",
+    "ModelMetadataResponse",
+    "ModelReadyRequest",
+    "ModelReadyResponse",
+    "ServerLiveRequest",
+    "ServerLiveResponse",
+    "ServerMetadataRequest",
+    "ServerMetadataResponse",
+    "ServerReadyRequest",
+    "ServerReadyResponse",
+    "inference_handlers",
+]
+
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
+
+_Asked = TypeVar("_Asked", bound=Message)
+_Told = TypeVar("_Told", bound=Message)
+
+
+class InferenceService(Protocol):
+    """What a server implements, one thread a call. A request that cannot be read arrives as None."""
+
+    def server_live(self, request: ServerLiveRequest | None, context: grpc.ServicerContext) -> ServerLiveResponse:
+        """Whether anybody is there."""
+
+    def server_ready(self, request: ServerReadyRequest | None, context: grpc.ServicerContext) -> ServerReadyResponse:
+        """Whether every model is ready."""
+
+    def model_ready(self, request: ModelReadyRequest | None, context: grpc.ServicerContext) -> ModelReadyResponse:
+        """Whether one model is ready."""
+
+    def server_metadata(
+        self, request: ServerMetadataRequest | None, context: grpc.ServicerContext
+    ) -> ServerMetadataResponse:
+        """Who serves."""
+
+    def model_metadata(
+        self, request: ModelMetadataRequest | None, context: grpc.ServicerContext
+    ) -> ModelMetadataResponse:
+        """What a model takes and gives."""
+
+    def model_infer(self, request: ModelInferRequest | None, context: grpc.ServicerContext) -> ModelInferResponse:
+        """One request to a model."""
+
+
+def inference_handlers(service: InferenceService) -> grpc.GenericRpcHandler:
+    """What to add to a ``grpc.server`` so that it answers for the service; other methods are UNIMPLEMENTED."""
+    return grpc.method_handlers_generic_handler(
+        INFERENCE_SERVICE,
+        {
+            "ServerLive": _unary(service.server_live, ServerLiveRequest, ServerLiveResponse),
+            "ServerReady": _unary(service.server_ready, ServerReadyRequest, ServerReadyResponse),
+            "ModelReady": _unary(service.model_ready, ModelReadyRequest, ModelReadyResponse),
+            "ServerMetadata": _unary(service.server_metadata, ServerMetadataRequest, ServerMetadataResponse),
+            "ModelMetadata": _unary(service.model_metadata, ModelMetadataRequest, ModelMetadataResponse),
+            "ModelInfer": _unary(service.model_infer, ModelInferRequest, ModelInferResponse),
+        },
+    )
+
+
+def _unary(
+    method: Callable[[_Asked | None, grpc.ServicerContext], _Told], asked: type[_Asked], told: type[_Told]
+) -> grpc.RpcMethodHandler[_Asked | None, _Told]:
+    def read(data: bytes) -> _Asked | None:
+        try:
+            return asked.FromString(data)
+        except DecodeError:  # the service refuses it in a line; gRPC would log a traceback
+            return None
+
+    return grpc.unary_unary_rpc_method_handler(
+        method, request_deserializer=read, response_serializer=told.SerializeToString
+    )
