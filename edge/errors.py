@@ -35,6 +35,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "INTERNAL": "see the worker's log",
         "UNSUPPORTED": "edge and worker may be of different versions",
         "DRAINING": "the worker is going away; use another one",
+        "UNAUTHENTICATED": "give a token that it takes: --token-file FILE",
     }
 )
 """Wire code -> what to do about it."""

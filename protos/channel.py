@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from protos.errors import InvalidMessage
 from protos.messages import ProfileRequest, ProfileUpdate, StatusReply, StatusRequest, ToEdge, ToWorker
+from protos.security import PLAINTEXT, ClientSecurity
 from protos.status import from_rpc_error
 
 SERVICE = "cleft.v1.Worker"
@@ -28,7 +29,6 @@ of ours, so that silence is never reported as a fault of the protocol; a refused
 same."""
 
 Options = tuple[tuple[str, int | str], ...]
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 _BOTH: Options = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -62,18 +62,22 @@ _Item = TypeVar("_Item", bound=Message)
 _Co = TypeVar("_Co", covariant=True)
 
 
-def dial(target: str, *, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+def dial(target: str, *, security: ClientSecurity = PLAINTEXT) -> grpc.Channel:
     """A channel to ``HOST:PORT``; nothing is sent until the first call. The caller closes it.
 
     Raises:
         InvalidMessage: the target is not of that form.
+        SecurityError: a certificate cannot be used, or plain text would leave this machine.
     """
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InvalidMessage(f"{target!r} is not a worker's address; give HOST:PORT")
+    security.check(host)
+    options = (*CHANNEL_OPTIONS, *security.options())
+    credentials = security.credentials()
     if credentials is None:
-        return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-    return grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, credentials, options=options)
 
 
 class _Call(Protocol[_Co]):
@@ -104,10 +108,13 @@ class ReplyStream(Generic[_Item]):
 
 
 class WorkerStub:
-    """The worker's calls, typed; gRPC errors come out as ``WireError``."""
+    """The worker's calls, typed; gRPC errors come out as ``WireError``. The token is read anew for each."""
 
-    def __init__(self, channel: grpc.Channel, *, target: str = "the worker") -> None:
+    def __init__(
+        self, channel: grpc.Channel, *, target: str = "the worker", security: ClientSecurity = PLAINTEXT
+    ) -> None:
         self._target = target
+        self._security = security
         self._session: grpc.StreamStreamMultiCallable[ToWorker, ToEdge] = channel.stream_stream(
             f"/{SERVICE}/Session", ToWorker.SerializeToString, ToEdge.FromString
         )
@@ -118,22 +125,22 @@ class WorkerStub:
             f"/{SERVICE}/Profile", ProfileRequest.SerializeToString, ProfileUpdate.FromString
         )
 
-    def session(
-        self, messages: Iterator[ToWorker], *, timeout_s: float | None = None, metadata: Metadata | None = None
-    ) -> ReplyStream[ToEdge]:
+    def session(self, messages: Iterator[ToWorker], *, timeout_s: float | None = None) -> ReplyStream[ToEdge]:
         """Open a session; gRPC takes ``messages`` on a thread of its own until they end."""
+        metadata = self._security.metadata()
         return ReplyStream(self._session(messages, timeout=timeout_s, metadata=metadata), self._target)
 
     def status(self, request: StatusRequest | None = None, *, timeout_s: float) -> StatusReply:
         """What the worker serves and how it is doing."""
         try:
-            return self._status(request or StatusRequest(), timeout=timeout_s)
+            return self._status(request or StatusRequest(), timeout=timeout_s, metadata=self._security.metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=self._target) from None
 
     def profile(self, request: ProfileRequest, *, timeout_s: float) -> ReplyStream[ProfileUpdate]:
         """The worker's profile of a model: progress, then the document in pieces."""
-        return ReplyStream(self._profile(request, timeout=timeout_s), self._target)
+        metadata = self._security.metadata()
+        return ReplyStream(self._profile(request, timeout=timeout_s, metadata=metadata), self._target)
 
 
 class WorkerService(Protocol):

@@ -12,6 +12,7 @@
     ├── InternalFailure     INTERNAL       the peer failed through no fault of the message
     ├── Unsupported         UNSUPPORTED    understood, but not offered here
     ├── Draining            DRAINING       the worker is going away and takes nothing new
+    ├── Unauthenticated     UNAUTHENTICATED  the client did not show that it may call
     └── Unreachable         UNREACHABLE    no peer, or it was lost; never sent, only concluded
 
 ``status`` holds the table that maps these to messages and to gRPC statuses, both ways.
@@ -99,6 +100,12 @@ class Draining(WireError):
     """The worker is going away and takes nothing new."""
 
     code = "DRAINING"
+
+
+class Unauthenticated(WireError):
+    """The client did not show that it may call."""
+
+    code = "UNAUTHENTICATED"
 
 
 class Unreachable(WireError):

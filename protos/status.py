@@ -41,6 +41,7 @@ _TABLE = (
     _Row(error=errors.InternalFailure, status=grpc.StatusCode.INTERNAL),
     _Row(error=errors.Unsupported, status=grpc.StatusCode.UNIMPLEMENTED),
     _Row(error=errors.Draining, status=grpc.StatusCode.UNAVAILABLE),
+    _Row(error=errors.Unauthenticated, status=grpc.StatusCode.UNAUTHENTICATED),
 )
 _ON_THE_WIRE = frozenset(name.removeprefix("CODE_") for name in Code.keys())  # noqa: SIM118 - not a dict
 _BY_CODE = {row.code: row for row in _TABLE}

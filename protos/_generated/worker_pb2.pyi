@@ -24,6 +24,7 @@ class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CODE_INTERNAL: _ClassVar[Code]
     CODE_UNSUPPORTED: _ClassVar[Code]
     CODE_DRAINING: _ClassVar[Code]
+    CODE_UNAUTHENTICATED: _ClassVar[Code]
 CODE_UNSPECIFIED: Code
 CODE_INVALID: Code
 CODE_UNKNOWN_MODEL: Code
@@ -36,6 +37,7 @@ CODE_CANCELLED: Code
 CODE_INTERNAL: Code
 CODE_UNSUPPORTED: Code
 CODE_DRAINING: Code
+CODE_UNAUTHENTICATED: Code
 
 class ToWorker(_message.Message):
     __slots__ = ("hello", "propose", "run", "chunk", "ack", "cancel", "heartbeat", "probe")
