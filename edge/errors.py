@@ -8,6 +8,7 @@
     ├── DeadlineExceeded          the frame was not answered in time
     ├── FrameCancelled            the caller withdrew the frame
     ├── Dropped                   a newer input took its place in a full queue
+    ├── DeviceBusy                more requests wait for the device than it will hold
     ├── BadReply                  the worker's answer contradicts itself or its checksum
     └── EmbeddedWorkerError       the worker started for this run did not start, or died
 
@@ -92,6 +93,13 @@ class FrameCancelled(EdgeError):
 
 class Dropped(EdgeError):
     """A newer input took its place in a full queue."""
+
+
+class DeviceBusy(EdgeError):
+    """More requests wait for the device than it will hold."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} requests wait for this device already; ask fewer at once")
 
 
 class BadReply(EdgeError):
