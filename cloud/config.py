@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
+from protos.security import is_loopback
 from protos.tensors import DEFAULT_LIMITS, MIB, Limits
 
 DEFAULT_PORT = 50051
@@ -51,11 +51,3 @@ def address(host: str, port: int) -> str:
     """``host:port``, an IPv6 host in brackets whether it came in them or not."""
     bare = host.removeprefix("[").removesuffix("]")
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -7,7 +7,6 @@ still there after the grace is cut off.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cloud.site import Site, Tally
 from cloud.store import Model, OpenEngine, ServedBundle, Store, open_model
 from cloud.worker import Worker
 from protos.channel import SERVER_OPTIONS, worker_handlers
+from protos.security import OPEN, ServerSecurity
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_S = 0.5
@@ -31,8 +31,16 @@ _CLOSE_S = 0.5
 class Server:
     """A listening worker. Everything but the models' work belongs to the event loop that called ``start``."""
 
-    def __init__(self, config: Config, *, open_engine: OpenEngine, measure: Measure = measure_bundle) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        open_engine: OpenEngine,
+        measure: Measure = measure_bundle,
+        security: ServerSecurity = OPEN,
+    ) -> None:
         self._config = config
+        self._security = security
         self._open_engine = open_engine
         self._measure = measure
         self._worker = Worker(max_queued=config.max_queued_frames)
@@ -83,15 +91,16 @@ class Server:
 
     async def _listen(self, store: Store) -> int:
         config = self._config
-        site = Site(config=config, store=store, worker=self._worker, tally=Tally(), clock=time.monotonic)
+        tally = Tally()
+        site = Site(config=config, store=store, worker=self._worker, tally=tally, clock=time.monotonic)
         self._servicer = Servicer(site, Profiler(site, measure=self._measure))
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        gate = self._security.aio_interceptor(on_refused=tally.note_refused_call)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(gate,))
         self._server.add_generic_rpc_handlers((worker_handlers(self._servicer),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        port, listens_on = 0, address(config.host, config.port)
-        with contextlib.suppress(RuntimeError):
-            port = self._server.add_insecure_port(listens_on)
+        listens_on = address(config.host, config.port)
+        port = self._security.listen(self._server, listens_on)
         if not port:
             raise ListenError(f"cannot listen on {listens_on}: it is in use, or not an address of ours")
         await self._server.start()

@@ -19,6 +19,11 @@ class Tally:
     plans_held: int = 0
     frames_answered: int = 0
     frames_failed: int = 0
+    calls_refused: int = 0
+
+    def note_refused_call(self) -> None:
+        """A call came without a token that is taken."""
+        self.calls_refused += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

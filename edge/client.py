@@ -15,7 +15,7 @@ from types import TracebackType
 from edge import linkmeter
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
-from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, WorkerLost, WorkerRefused
+from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, NotSecured, WorkerLost, WorkerRefused
 from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, hello_message, info_of, plan_message, status_of
 from edge.inflight import InFlight
 from edge.reach import diagnose, refusal, split_target
@@ -28,6 +28,8 @@ from protos import messages as pb
 from protos import tensors as packing
 from protos.documents import unpack_document
 from protos.errors import WireError
+from protos.secrets import SecurityError
+from protos.security import PLAINTEXT, ClientSecurity
 
 _PROBE_BYTES = 256 * 1024
 _MEASURE_MAX_BYTES = 8 * 1024 * 1024
@@ -37,12 +39,19 @@ class Client:
     """A session with one worker. Thread-safe; close it, or use it as a context manager."""
 
     def __init__(
-        self, target: str, *, clock: DeviceClock, timeouts: Timeouts = TIMEOUTS, limits: Limits = LIMITS
+        self,
+        target: str,
+        *,
+        clock: DeviceClock,
+        timeouts: Timeouts = TIMEOUTS,
+        limits: Limits = LIMITS,
+        security: ClientSecurity = PLAINTEXT,
     ) -> None:
-        """Not connected yet: ``greet`` it, or let ``dial`` do both.
+        """Not connected yet: ``greet`` it, or let ``dial`` do both. Certificates and token are read here.
 
         Raises:
             UsageError: the address makes no sense.
+            NotSecured: a file of keys or tokens cannot be used, or plain text would leave this machine.
         """
         split_target(target)
         self.target = target
@@ -54,23 +63,38 @@ class Client:
         self._ids = itertools.count(1)
         self._in_flight = InFlight(limits)
         self._welcome = Waiting()
-        self._channel = channel.dial(target)
-        self._stub = channel.WorkerStub(self._channel, target=target)
+        self._security = security
+        try:
+            metadata = security.metadata()
+            self._channel = channel.dial(target, security=security)
+        except SecurityError as error:
+            raise NotSecured(error.detail) from error
+        self._stub = channel.WorkerStub(self._channel, target=target, security=security)
         self._stream = Stream(
-            self._stub.session, target=target, on_message=self._handle, on_end=self._fail_all, explain=self._explain
+            lambda messages: self._stub.session(messages, metadata=metadata),
+            target=target,
+            on_message=self._handle,
+            on_end=self._fail_all,
+            explain=self._explain,
         )
 
     @classmethod
     def dial(
-        cls, target: str, *, timeouts: Timeouts = TIMEOUTS, limits: Limits = LIMITS, clock: DeviceClock | None = None
+        cls,
+        target: str,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
+        limits: Limits = LIMITS,
+        clock: DeviceClock | None = None,
+        security: ClientSecurity = PLAINTEXT,
     ) -> Client:
         """Open a session with the worker at ``host:port``.
 
         Raises:
             UsageError: the address makes no sense.
-            EdgeError: as ``greet``.
+            EdgeError: as ``greet``, and ``NotSecured``.
         """
-        client = cls(target, timeouts=timeouts, limits=limits, clock=clock or DeviceClock())
+        client = cls(target, timeouts=timeouts, limits=limits, clock=clock or DeviceClock(), security=security)
         client.greet()
         return client
 
@@ -78,8 +102,9 @@ class Client:
         """Say hello and wait for the welcome; without one, the client is closed.
 
         Raises:
-            WorkerUnreachable: nobody answers there; ``NotAWorker`` where somebody else does.
-            WorkerRefused: the worker speaks another version, or takes no sessions.
+            WorkerUnreachable: nobody answers there; ``NotAWorker`` where somebody else does, ``NotTrusted`` where
+                it and we do not agree on TLS.
+            WorkerRefused: the worker speaks another version, takes no sessions, or does not take our token.
             FrameCancelled: another thread closed the client meanwhile.
         """
         try:
@@ -288,7 +313,7 @@ class Client:
         self._stream.put(pb.ToWorker(hello=hello_message()))
         self._stream.start(self._timeouts.liveness_s)
         if not self._welcome.wait(self._timeouts.dial_s):
-            raise diagnose(self.target, silent_s=self._timeouts.dial_s)
+            raise diagnose(self.target, silent_s=self._timeouts.dial_s, security=self._security)
         assert self.info is not None
         self._stream.watch(self.info.liveness_s)
 
@@ -341,10 +366,12 @@ class Client:
         if self.info is not None:
             return WorkerLost(self.target, reason=error.detail if error else "it ended the session")
         if error is None or error.code in ("UNREACHABLE", "INTERNAL", "CANCELLED"):
-            return diagnose(self.target)
+            return diagnose(self.target, security=self._security)
         return refusal(error)
 
     def _refusal(self, error: WireError) -> EdgeError:
+        if isinstance(error, SecurityError):
+            return NotSecured(error.detail)
         if error.code == "UNREACHABLE":
             return WorkerLost(self.target, reason=error.detail)
         return refusal(error)

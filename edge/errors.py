@@ -2,7 +2,9 @@
 
     EdgeError                     anything a user of the device's side can do something about
     ├── WorkerUnreachable         nobody answers at the address: port closed, no route, silence
-    │   └── NotAWorker            something answers there, but it is not a worker of this protocol
+    │   ├── NotAWorker            something answers there, but it is not a worker of this protocol
+    │   └── NotTrusted            it and we do not agree on TLS: a certificate, or plain text on one side
+    ├── NotSecured                a key or token cannot be used, or plain text would leave this machine
     ├── WorkerLost                the session ended or fell silent; frames in flight have no answer
     ├── WorkerRefused             the worker refused a plan or a frame, and says why (``code``)
     ├── DeadlineExceeded          the frame was not answered in time
@@ -57,6 +59,14 @@ class WorkerUnreachable(EdgeError):
 
 class NotAWorker(WorkerUnreachable):
     """Something answers at the address, but it is not a worker of this protocol."""
+
+
+class NotTrusted(WorkerUnreachable):
+    """The peer and we do not agree on TLS; dialling again soon will not mend it."""
+
+
+class NotSecured(EdgeError):
+    """A file of keys or tokens cannot be used here, or plain text would leave this machine."""
 
 
 class WorkerLost(EdgeError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edge.errors import EdgeError, FrameCancelled, NotAWorker, WorkerRefused, WorkerUnreachable
+from edge.errors import EdgeError, FrameCancelled, NotAWorker, NotTrusted, WorkerRefused, WorkerUnreachable
 from partitioner.errors import UsageError
 from protos.errors import WireError
 from protos.reach import silence_of
+from protos.security import PLAINTEXT, ClientSecurity
 
 _MAX_PORT = 65535
 
@@ -26,10 +27,11 @@ def split_target(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def diagnose(target: str, *, silent_s: float | None = None) -> WorkerUnreachable:
+def diagnose(target: str, *, silent_s: float | None = None, security: ClientSecurity = PLAINTEXT) -> WorkerUnreachable:
     """What is at an address where no worker answered; ``silent_s`` is how long it had kept silent, if it had."""
-    found = silence_of(*split_target(target), silent_s=silent_s)
-    return (NotAWorker if found.is_other else WorkerUnreachable)(target, reason=found.reason)
+    found = silence_of(*split_target(target), silent_s=silent_s, security=security)
+    kind = NotTrusted if found.is_untrusted else NotAWorker if found.is_other else WorkerUnreachable
+    return kind(target, reason=found.reason)
 
 
 def refusal(error: WireError) -> EdgeError:

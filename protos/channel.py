@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from protos.errors import InvalidMessage
+from protos.gate import Metadata
 from protos.messages import ProfileRequest, ProfileUpdate, StatusReply, StatusRequest, ToEdge, ToWorker
 from protos.security import PLAINTEXT, ClientSecurity
 from protos.status import from_rpc_error
@@ -125,9 +126,11 @@ class WorkerStub:
             f"/{SERVICE}/Profile", ProfileRequest.SerializeToString, ProfileUpdate.FromString
         )
 
-    def session(self, messages: Iterator[ToWorker], *, timeout_s: float | None = None) -> ReplyStream[ToEdge]:
+    def session(
+        self, messages: Iterator[ToWorker], *, timeout_s: float | None = None, metadata: Metadata | None = None
+    ) -> ReplyStream[ToEdge]:
         """Open a session; gRPC takes ``messages`` on a thread of its own until they end."""
-        metadata = self._security.metadata()
+        metadata = self._security.metadata() if metadata is None else metadata
         return ReplyStream(self._session(messages, timeout=timeout_s, metadata=metadata), self._target)
 
     def status(self, request: StatusRequest | None = None, *, timeout_s: float) -> StatusReply:

@@ -25,25 +25,26 @@ _LOG_EVERY_S = 1.0
 Metadata = tuple[tuple[str, str | bytes], ...]
 WhyRefused = Callable[[Metadata], str | None]
 """Why a call with this metadata is refused; None lets it in."""
+OnRefused = Callable[[], None]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class Refusals:
-    """Counts the calls that were refused and logs them sparingly. Thread-safe."""
+    """Logs the calls that were refused, sparingly. Thread-safe."""
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, on_refused: OnRefused, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._on_refused = on_refused
         self._now = now
         self._lock = threading.Lock()
         self._logged_s: float | None = None
         self._unlogged = 0
-        self.total = 0
 
     def note(self, peer: str, why: str) -> None:
         """One more."""
+        self._on_refused()
         with self._lock:
-            self.total += 1
             now_s = self._now()
             if self._logged_s is not None and now_s - self._logged_s < _LOG_EVERY_S:
                 self._unlogged += 1
@@ -56,10 +57,16 @@ class Refusals:
 class Gate(grpc.ServerInterceptor):
     """For a server of threads."""
 
-    def __init__(self, why_refused: WhyRefused, *, open_methods: frozenset[str] = HEALTH_METHODS) -> None:
+    def __init__(
+        self,
+        why_refused: WhyRefused,
+        *,
+        open_methods: frozenset[str] = HEALTH_METHODS,
+        on_refused: OnRefused = lambda: None,
+    ) -> None:
         self._why_refused = why_refused
         self._open = open_methods
-        self.refusals = Refusals()
+        self._refusals = Refusals(on_refused)
 
     def intercept_service(
         self,
@@ -72,7 +79,7 @@ class Gate(grpc.ServerInterceptor):
             return continuation(handler_call_details)
 
         def refuse(_: Iterator[_In], context: grpc.ServicerContext) -> Iterator[_Out]:
-            self.refusals.note(context.peer(), why)
+            self._refusals.note(context.peer(), why)
             context.set_trailing_metadata(_CODE)
             context.abort(_STATUS, why)
 
@@ -82,10 +89,16 @@ class Gate(grpc.ServerInterceptor):
 class AsyncGate(grpc.aio.ServerInterceptor):
     """For a server of an event loop."""
 
-    def __init__(self, why_refused: WhyRefused, *, open_methods: frozenset[str] = HEALTH_METHODS) -> None:
+    def __init__(
+        self,
+        why_refused: WhyRefused,
+        *,
+        open_methods: frozenset[str] = HEALTH_METHODS,
+        on_refused: OnRefused = lambda: None,
+    ) -> None:
         self._why_refused = why_refused
         self._open = open_methods
-        self.refusals = Refusals()
+        self._refusals = Refusals(on_refused)
 
     async def intercept_service(
         self,
@@ -98,7 +111,7 @@ class AsyncGate(grpc.aio.ServerInterceptor):
             return await continuation(handler_call_details)
 
         async def refuse(_: AsyncIterator[_In], context: grpc.aio.ServicerContext[_In, _Out]) -> NoReturn:
-            self.refusals.note(context.peer(), why)
+            self._refusals.note(context.peer(), why)
             await context.abort(_STATUS, why, _CODE)
 
         return grpc.stream_stream_rpc_method_handler(refuse)

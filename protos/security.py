@@ -20,7 +20,7 @@ from typing import Protocol
 import grpc
 
 from protos.certificates import check_pair, check_roots
-from protos.gate import HEALTH_METHODS, AsyncGate, Gate, Metadata
+from protos.gate import HEALTH_METHODS, AsyncGate, Gate, Metadata, OnRefused
 from protos.secrets import SecurityError, Tokens, Watched, read_tokens
 
 AUTHORIZATION = "authorization"
@@ -199,13 +199,17 @@ class ServerSecurity:
         except RuntimeError:
             return 0
 
-    def interceptor(self, *, open_methods: frozenset[str] = HEALTH_METHODS) -> Gate:
-        """What refuses calls without a token, for a server of threads."""
-        return Gate(self.why_refused, open_methods=open_methods)
+    def interceptor(
+        self, *, open_methods: frozenset[str] = HEALTH_METHODS, on_refused: OnRefused = lambda: None
+    ) -> Gate:
+        """What refuses calls without a token, for a server of threads; ``on_refused`` counts them."""
+        return Gate(self.why_refused, open_methods=open_methods, on_refused=on_refused)
 
-    def aio_interceptor(self, *, open_methods: frozenset[str] = HEALTH_METHODS) -> AsyncGate:
+    def aio_interceptor(
+        self, *, open_methods: frozenset[str] = HEALTH_METHODS, on_refused: OnRefused = lambda: None
+    ) -> AsyncGate:
         """The same for a server of an event loop."""
-        return AsyncGate(self.why_refused, open_methods=open_methods)
+        return AsyncGate(self.why_refused, open_methods=open_methods, on_refused=on_refused)
 
     def why_refused(self, metadata: Metadata) -> str | None:
         """Why a call with this metadata is refused; None when it is let in. Cheap: looks at one file's time."""

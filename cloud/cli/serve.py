@@ -79,9 +79,10 @@ def _frame_mib(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
-    from cloud.config import Config, is_loopback
+    from cloud.config import Config
     from cloud.errors import ListenError
     from partitioner.cli.output import warn
+    from protos.security import is_loopback
 
     parent = os.getppid()
     if not is_loopback(args.host):

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 from loopback import DIGEST, plan_for, plan_message
 
-from cloud.config import Config, address, is_loopback
+from cloud.config import Config, address
 from cloud.plans import read_plan
 from partitioner.plan import SOURCE, Plan, Segment, Stage
 from protos import messages as pb
 from protos.errors import InvalidMessage, TooLarge, Unsupported, WireError
 from protos.pictures import PICTURES
+from protos.security import is_loopback
 
 CONFIG = Config(max_names=8, max_stages=4)
 
