@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from edge import linkmeter
+from edge.bandwidth import IGNORED, LinkObserver
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, NotSecured, WorkerLost, WorkerRefused
@@ -20,12 +21,14 @@ from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, hello_m
 from edge.inflight import InFlight
 from edge.reach import diagnose, refusal, split_target
 from edge.stream import Stream
+from edge.telemetry import Counters
 from partitioner.link import Link
 from partitioner.plan import Plan
 from partitioner.runtimes import Array
 from protos import channel, status
 from protos import messages as pb
 from protos import tensors as packing
+from protos.chunks import Pacer
 from protos.documents import unpack_document
 from protos.errors import WireError
 from protos.secrets import SecurityError
@@ -46,8 +49,17 @@ class Client:
         timeouts: Timeouts = TIMEOUTS,
         limits: Limits = LIMITS,
         security: ClientSecurity = PLAINTEXT,
+        observer: LinkObserver = IGNORED,
+        counters: Counters | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        rate_bytes_per_s: float | None = None,
     ) -> None:
         """Not connected yet: ``greet`` it, or let ``dial`` do both. Certificates and token are read here.
+
+        Args:
+            observer: is told what is seen of the link.
+            on_change: called, on a thread of the session, when the session ended or the worker drains.
+            rate_bytes_per_s: what the link is taken to carry until the first acknowledgement.
 
         Raises:
             UsageError: the address makes no sense.
@@ -61,7 +73,10 @@ class Client:
         self._limits = limits
         self._clock = clock
         self._ids = itertools.count(1)
-        self._in_flight = InFlight(limits)
+        self._observer = observer
+        self._counters = counters or Counters()
+        self._on_change = on_change
+        self._in_flight = InFlight(limits, observer=observer)
         self._welcome = Waiting()
         self._security = security
         try:
@@ -76,6 +91,8 @@ class Client:
             on_message=self._handle,
             on_end=self._fail_all,
             explain=self._explain,
+            observer=observer,
+            pacer=None if rate_bytes_per_s is None else Pacer(rate_bytes_per_s=rate_bytes_per_s),
         )
 
     @classmethod
@@ -119,6 +136,16 @@ class Client:
         return self._stream.failure
 
     @property
+    def frames_in_flight(self) -> int:
+        """Frames sent and not yet answered."""
+        return self._in_flight.frames
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """What the link carried up lately; None before anything was acknowledged."""
+        return self._stream.outbox.rate_bytes_per_s
+
+    @property
     def unacked_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
         return self._stream.outbox.unacked_bytes
@@ -131,13 +158,36 @@ class Client:
             WorkerLost: the session ended first.
             DeadlineExceeded: it took too long.
         """
-        propose = pb.ToWorker(propose=pb.Propose(plan_id=plan.plan_id, plan=plan_message(plan)))
-        waiting = self._in_flight.proposal(plan.plan_id, lambda: self._stream.put(propose))
-        self._check(waiting)
+        waiting = self.offer(plan)
         timeout_s = min(self._timeouts.propose_s, self._timeouts.propose_s if timeout_s is None else timeout_s)
         if not waiting.wait(timeout_s):
             raise DeadlineExceeded(timeout_s)
         return waiting.value
+
+    def offer(self, plan: Plan) -> Waiting:
+        """Propose a plan and do not wait; free when it is ready, under way, or was refused a moment ago.
+
+        Raises:
+            WorkerLost: the session has ended.
+        """
+
+        def send() -> None:
+            self._stream.put(pb.ToWorker(propose=pb.Propose(plan_id=plan.plan_id, plan=plan_message(plan))))
+            self._counters.add(proposals=1)
+
+        waiting = self._in_flight.proposal(plan.plan_id, send)
+        self._check(waiting)
+        return waiting
+
+    def is_ready(self, plan_id: str) -> bool:
+        """Whether the worker said that it has this plan."""
+        return self._in_flight.is_ready(plan_id)
+
+    def note_drain(self, reason: str) -> None:
+        """The worker is going away: it takes no new frames."""
+        if self.drain_reason is None:
+            self.drain_reason = status.one_line(reason) or "it is going away"
+            self._on_change()
 
     def forget(self, plan: Plan) -> None:
         """Propose this plan again the next time it is asked for: the worker no longer has it."""
@@ -183,10 +233,12 @@ class Client:
             raise DeadlineExceeded(deadline_s)
         frame = Frame(
             frame_id=next(self._ids),
+            plan_id=plan_id,
             deadline_s=deadline_s,
             expires_s=expires_s,
             encode_s=step.seconds,
             up_bytes=packing.frame_bytes(headers, payload_bytes),
+            payload_bytes=payload_bytes,
             clock=self._clock,
             withdraw=self._withdraw,
         )
@@ -324,7 +376,7 @@ class Client:
                 self.info = info_of(message.welcome, liveness_s=self._timeouts.liveness_s)
                 self._welcome.finish()
             case "drain":
-                self.drain_reason = status.one_line(message.drain.reason)
+                self.note_drain(message.drain.reason)
             case _:
                 self._in_flight.take(message, self._stream.outbox)
 
@@ -360,6 +412,9 @@ class Client:
     def _fail_all(self, error: EdgeError) -> None:
         self._in_flight.settle_all(error)
         self._welcome.finish(error)
+        if isinstance(error, WorkerLost):
+            self._observer.lost(time.monotonic())
+        self._on_change()
 
     def _explain(self, error: WireError | None) -> EdgeError:
         """Why the stream ended: a worker that had welcomed us is lost, whatever the status says."""

@@ -37,6 +37,12 @@ class Timeouts:
     """First pause before a lost worker is dialled again; it doubles up to ``redial_max_s``."""
     redial_max_s: float = 2.0
     """Jitter makes a pause half to one and a half times as long, so a worker that is back is found within 3 s."""
+    refused_s: float = 5.0
+    """First pause before a worker is dialled again that refuses us: a wrong token, another version, not our model."""
+    refused_max_s: float = 60.0
+    """Up to which that pause doubles."""
+    settle_s: float = 2.0
+    """For a worker that was reached again to make the plans in use ready, before it is used without them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

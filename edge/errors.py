@@ -5,6 +5,7 @@
     │   ├── NotAWorker            something answers there, but it is not a worker of this protocol
     │   └── NotTrusted            it and we do not agree on TLS: a certificate, or plain text on one side
     ├── NotSecured                a key or token cannot be used, or plain text would leave this machine
+    ├── NoWorker                  none of the session's workers can be reached now
     ├── WorkerLost                the session ended or fell silent; frames in flight have no answer
     ├── WorkerRefused             the worker refused a plan or a frame, and says why (``code``)
     ├── DeadlineExceeded          the frame was not answered in time
@@ -69,13 +70,22 @@ class NotSecured(EdgeError):
     """A file of keys or tokens cannot be used here, or plain text would leave this machine."""
 
 
+class NoWorker(EdgeError):
+    """None of the session's workers can be reached now."""
+
+    def __init__(self) -> None:
+        super().__init__("no worker can be reached now")
+
+
 class WorkerLost(EdgeError):
     """The session ended or fell silent; frames in flight have no answer."""
 
-    def __init__(self, target: str, *, reason: str) -> None:
+    def __init__(self, target: str, *, reason: str, is_silent: bool = False) -> None:
+        """``is_silent``: nothing broke, but nothing was heard any more."""
         super().__init__(f"lost the worker at {target}: {reason}")
         self.target = target
         self.reason = reason
+        self.is_silent = is_silent
 
 
 class WorkerRefused(EdgeError):

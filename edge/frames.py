@@ -101,6 +101,20 @@ class Reply:
     busy_ratio: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the payload of a frame in flight has come; ``waited_s`` is the time since it last came any further."""
+
+    acked_bytes: int
+    total_bytes: int
+    waited_s: float
+
+    @property
+    def left_bytes(self) -> int:
+        """What the worker has not said to hold."""
+        return self.total_bytes - self.acked_bytes
+
+
 class Frame:
     """One request in flight."""
 
@@ -108,18 +122,24 @@ class Frame:
         self,
         *,
         frame_id: int,
+        plan_id: str,
         deadline_s: float,
         expires_s: float,
         encode_s: float,
         up_bytes: int,
+        payload_bytes: int,
         clock: DeviceClock,
         withdraw: Callable[[Frame, EdgeError], None],
     ) -> None:
         self.frame_id = frame_id
+        self.plan_id = plan_id
         self.deadline_s = deadline_s
         self.expires_s = expires_s
         self.up_bytes = up_bytes
         self.sent_s = time.monotonic()
+        self._payload_bytes = payload_bytes
+        self._acked_bytes = 0
+        self._moved_s = self.sent_s
         self._encode_s = encode_s
         self._clock = clock
         self._withdraw = withdraw
@@ -128,6 +148,30 @@ class Frame:
         self._error: EdgeError | None = None
         self._header: pb.Result | None = None
         self._assembler: Assembler | None = None
+        self._heard_s: float | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far the payload has come."""
+        return Progress(
+            acked_bytes=self._acked_bytes,
+            total_bytes=self._payload_bytes,
+            waited_s=max(0.0, time.monotonic() - self._moved_s),
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether ``result`` returns or raises at once: the frame was answered, failed or was withdrawn."""
+        return self._done.is_set()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is an answer to be decoded."""
+        return self._done.is_set() and self._error is None
+
+    def wait(self, timeout_s: float) -> bool:
+        """``is_done``, once it is or the time is over; the frame stays in flight."""
+        return self._done.wait(max(0.0, timeout_s))
 
     def result(self) -> Reply:
         """Wait for the answer and decode it on this thread.
@@ -202,6 +246,16 @@ class Frame:
         self._assembler.add(offset_bytes, data)
         return self._assembler.received_bytes, self._assembler.is_complete
 
+    def interval_s(self, now_s: float) -> float | None:
+        """How long after the chunk before it a chunk of the answer comes now; None for the first."""
+        heard_s, self._heard_s = self._heard_s, now_s
+        return None if heard_s is None else now_s - heard_s
+
+    def note_acked(self, size_bytes: int, now_s: float) -> None:
+        """The worker holds so many bytes more."""
+        self._acked_bytes = min(self._acked_bytes + size_bytes, self._payload_bytes)
+        self._moved_s = now_s
+
     def finish(self, error: EdgeError | None = None) -> None:
         """Wake the caller, with an error or with the answer."""
         self._done_s = time.monotonic()
@@ -217,6 +271,17 @@ class Waiting:
         self._error: EdgeError | None = None
         self.value = 0.0
         self.done_s = 0.0
+        self.retry_at_s = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether ``wait`` returns or raises at once."""
+        return self._done.is_set()
+
+    @property
+    def error(self) -> EdgeError | None:
+        """Why there is no answer, once that is known."""
+        return self._error if self._done.is_set() else None
 
     def finish(self, error: EdgeError | None = None) -> None:
         """Wake the caller, unless that was done already."""

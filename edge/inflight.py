@@ -8,10 +8,12 @@ acknowledged all the same: unacknowledged, they would fill the worker's window a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+from edge.bandwidth import IGNORED, LinkObserver
 from edge.config import Limits
-from edge.errors import BadReply, EdgeError
+from edge.errors import BadReply, EdgeError, WorkerRefused
 from edge.frames import Frame, Waiting
 from edge.outbox import Outbox
 from edge.reach import refusal
@@ -20,18 +22,26 @@ from protos import status
 from protos.errors import WireError
 
 _MAX_UINT64 = 2**64 - 1
+_REFUSED_S = 5.0
+"""A plan that was refused is not proposed again before."""
 
 
 class InFlight:
     """The open questions of one session. Thread-safe."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, observer: LinkObserver = IGNORED) -> None:
         self._limits = limits
+        self._observer = observer
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(limits.frames_in_flight)
         self._frames: dict[int, Frame] = {}
         self._proposals: dict[str, Waiting] = {}
         self._probes: dict[int, Waiting] = {}
+
+    @property
+    def frames(self) -> int:
+        """How many frames are under way."""
+        return len(self._frames)
 
     def take_slot(self, timeout_s: float) -> bool:
         """Wait for room for one more frame; ``add`` or ``free_slot`` must follow."""
@@ -47,10 +57,10 @@ class InFlight:
             self._frames[frame.frame_id] = frame
 
     def proposal(self, plan_id: str, send: Callable[[], None]) -> Waiting:
-        """The proposal of a plan, sent unless it is under way or answered."""
+        """The proposal of a plan, sent unless it is under way, answered, or was refused a moment ago."""
         with self._lock:
             waiting = self._proposals.get(plan_id)
-            if waiting is not None:
+            if waiting is not None and not (waiting.error is not None and time.monotonic() >= waiting.retry_at_s):
                 return waiting
             waiting = self._proposals[plan_id] = Waiting()
         try:
@@ -59,6 +69,11 @@ class InFlight:
             self.forget_proposal(plan_id)
             raise
         return waiting
+
+    def is_ready(self, plan_id: str) -> bool:
+        """Whether the worker said that it has this plan."""
+        waiting = self._proposals.get(plan_id)
+        return waiting is not None and waiting.is_done and waiting.error is None
 
     def forget_proposal(self, plan_id: str) -> None:
         """The next proposal of this plan is sent again."""
@@ -103,7 +118,7 @@ class InFlight:
             case "chunk":
                 self._take_chunk(message.chunk, outbox)
             case "ack":
-                outbox.acked(message.ack.frame_id, message.ack.received_bytes)
+                self._take_ack(message.ack, outbox)
             case "result":
                 self._take_result(message.result, outbox)
             case "failed":
@@ -114,6 +129,15 @@ class InFlight:
                 with self._lock:
                     waiting = self._probes.pop(message.probe.probe_id, None)
                 _answer(waiting, len(message.probe.data))
+
+    def _take_ack(self, ack: pb.Ack, outbox: Outbox[pb.ToWorker]) -> None:
+        delivery = outbox.acked(ack.frame_id, ack.received_bytes)
+        if delivery is None:
+            return
+        frame = self._frames.get(ack.frame_id)
+        if frame is not None:
+            frame.note_acked(delivery.size_bytes, delivery.at_s)
+        self._observer.delivered(delivery)
 
     def _take_result(self, result: pb.Result, outbox: Outbox[pb.ToWorker]) -> None:
         frame = self._frames.get(result.frame_id)
@@ -134,7 +158,9 @@ class InFlight:
             end_bytes = min(chunk.offset_bytes + len(chunk.data), _MAX_UINT64)
             outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=chunk.frame_id, received_bytes=end_bytes)))
             return
+        now_s = time.monotonic()
         try:
+            interval_s = frame.interval_s(now_s)
             received_bytes, is_complete = frame.extend(chunk.offset_bytes, chunk.data)
         except WireError as error:
             self.withdraw(frame, BadReply(f"the worker's answer is refused: {error.detail}"), outbox)
@@ -142,17 +168,23 @@ class InFlight:
         outbox.put(pb.ToWorker(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
         if is_complete:
             self.settle(frame)
+        if interval_s is not None:
+            self._observer.received(len(chunk.data), interval_s, now_s)
 
     def _take_failure(self, failed: pb.Failed, outbox: Outbox[pb.ToWorker]) -> None:
         error = refusal(status.from_failed(failed))
         if failed.frame_id:
             frame = self._frames.get(failed.frame_id)
-            if frame is not None and self.settle(frame, error):
-                outbox.drop(frame.frame_id)
+            if frame is not None:
+                if failed.code == pb.Code.CODE_UNKNOWN_PLAN:
+                    self.forget_proposal(frame.plan_id)
+                if self.settle(frame, error):
+                    outbox.drop(frame.frame_id)
             return
-        with self._lock:
-            waiting = self._proposals.pop(failed.plan_id, None)
+        waiting = self._proposals.get(failed.plan_id)
         if waiting is not None:
+            retry_s = error.retry_after_s if isinstance(error, WorkerRefused) else 0.0
+            waiting.retry_at_s = time.monotonic() + (retry_s or _REFUSED_S)
             waiting.finish(error)
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from protos.chunks import Cursor, Pacer
+from protos.chunks import Cursor, Delivery, Pacer
 from protos.tensors import Buffer
 
 M = TypeVar("M")
@@ -23,6 +23,7 @@ class Outbox(Generic[M]):
 
     def __init__(self, pacer: Pacer, *, now: Callable[[], float], make_chunk: Callable[[int, int, bytes], M]) -> None:
         self._pacer = pacer
+        self._moved_s = 0.0
         self._now = now
         self._make_chunk = make_chunk
         self._ready = threading.Condition()
@@ -34,6 +35,16 @@ class Outbox(Generic[M]):
     def unacked_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
         return self._pacer.unacked_bytes
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """The link's goodput as acknowledgements show it; None before the first."""
+        return self._pacer.rate_bytes_per_s if self._pacer.is_measured else None
+
+    def stalled(self, now_s: float) -> tuple[int, float]:
+        """Payload bytes unacknowledged, and for how long none was, nor did any leave on an idle link."""
+        with self._ready:
+            return self._pacer.unacked_bytes, max(0.0, now_s - self._moved_s)
 
     def put(self, message: M) -> None:
         """Queue a control message; it goes before any payload."""
@@ -50,11 +61,15 @@ class Outbox(Generic[M]):
                 self._payloads[frame_id] = cursor
             self._ready.notify()
 
-    def acked(self, frame_id: int, received_bytes: int) -> None:
-        """The peer holds the first ``received_bytes`` of the frame; one of anything else changes nothing."""
+    def acked(self, frame_id: int, received_bytes: int) -> Delivery | None:
+        """The peer holds the first ``received_bytes`` of the frame; where that is no news, nothing changes: None."""
         with self._ready:
-            self._pacer.acked(frame_id, received_bytes, self._now())
-            self._ready.notify()
+            now_s = self._now()
+            delivery = self._pacer.acked(frame_id, received_bytes, now_s)
+            if delivery is not None:
+                self._moved_s = now_s
+                self._ready.notify()
+            return delivery
 
     def drop(self, frame_id: int) -> None:
         """The frame is over: send nothing more of it, and stop counting what is under way."""
@@ -85,7 +100,10 @@ class Outbox(Generic[M]):
         frame_id, cursor = next(iter(self._payloads.items()))
         offset_bytes = cursor.offset_bytes
         data = cursor.take(self._pacer.room_bytes())
-        self._pacer.sent(frame_id, cursor.offset_bytes, len(data), self._now())
+        now_s = self._now()
+        if not self._pacer.unacked_bytes:
+            self._moved_s = now_s
+        self._pacer.sent(frame_id, cursor.offset_bytes, len(data), now_s)
         if not cursor.left_bytes:
             del self._payloads[frame_id]
         return self._make_chunk(frame_id, offset_bytes, data)

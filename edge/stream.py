@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from edge.bandwidth import IGNORED, LinkObserver
 from edge.errors import EdgeError, WorkerLost
 from edge.outbox import Outbox
 from protos import messages as pb
@@ -40,9 +41,12 @@ class Stream:
         on_message: Callable[[pb.ToEdge], None],
         on_end: Callable[[EdgeError], None],
         explain: Callable[[WireError | None], EdgeError],
+        observer: LinkObserver = IGNORED,
+        pacer: Pacer | None = None,
     ) -> None:
         """``explain`` names the error behind a bad status, or behind an end without one; handlers run on the reader."""
-        self.outbox: Outbox[pb.ToWorker] = Outbox(Pacer(), now=time.monotonic, make_chunk=_chunk)
+        self.outbox: Outbox[pb.ToWorker] = Outbox(pacer or Pacer(), now=time.monotonic, make_chunk=_chunk)
+        self._observer = observer
         self._target = target
         self._on_message = on_message
         self._on_end = on_end
@@ -133,8 +137,11 @@ class Stream:
                 self._heard_s = now_s
             last_s = now_s
             if self._is_watching and now_s - self._heard_s > liveness_s - tick_s:
-                self.end(WorkerLost(self._target, reason=f"nothing heard for {liveness_s:g} s"))
+                self.end(WorkerLost(self._target, reason=f"nothing heard for {liveness_s:g} s", is_silent=True))
                 return
+            unacked_bytes, waited_s = self.outbox.stalled(now_s)
+            if unacked_bytes:
+                self._observer.waiting(unacked_bytes, waited_s, now_s)
             if now_s - beaten_s > beat_s - tick_s:
                 beaten_s, sequence = now_s, sequence + 1
                 self.outbox.put(pb.ToWorker(heartbeat=pb.Heartbeat(sequence=sequence)))

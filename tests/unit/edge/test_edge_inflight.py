@@ -49,10 +49,12 @@ def outbox() -> Outbox[pb.ToWorker]:
 def a_frame(table: InFlight, frame_id: int = 1) -> Frame:
     frame = Frame(
         frame_id=frame_id,
+        plan_id="plan",
         deadline_s=5.0,
         expires_s=time.monotonic() + 5.0,
         encode_s=0.0,
         up_bytes=0,
+        payload_bytes=0,
         clock=DeviceClock(),
         withdraw=lambda frame, error: None,
     )
