@@ -1,0 +1,422 @@
+"""A clock that moves when somebody waits, and workers that do as they are told: no thread, no socket, no time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from edge.crossing import Cargo, Crossed, Crossing, Finish
+from edge.errors import (
+    BadReply,
+    DeadlineExceeded,
+    EdgeError,
+    FrameCancelled,
+    NoWorker,
+    WorkerLost,
+    WorkerRefused,
+)
+from edge.frames import Progress, Reply, WorkerTimes
+from edge.telemetry import Counters
+from edge.turnstile import Until
+from partitioner.errors import SegmentError
+from partitioner.plan import Plan, Segment, Stage
+from partitioner.runtimes import Array
+
+PLAN = Plan(
+    model_digest="ab" * 32,
+    stages=(Stage(segment=Segment(model_digest="ab" * 32, inputs=("x",), outputs=("y",)), place="cloud", codecs={}),),
+)
+SENT: Mapping[str, Array] = {"x": np.arange(4.0)}
+MADE: dict[str, Array] = {"y": np.ones(1)}
+NEVER_S = float("inf")
+LOST = WorkerLost("a:1", reason="it broke")
+
+
+def reply(value: float = 2.0) -> Reply:
+    return Reply(
+        tensors={"y": np.full(1, value)},
+        worker=WorkerTimes(),
+        encode_s=0.0,
+        wire_s=0.0,
+        decode_s=0.0,
+        up_bytes=1,
+        down_bytes=1,
+        queued_frames=0,
+        busy_ratio=0.0,
+    )
+
+
+@dataclass
+class Clock:
+    now_s: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class FakeFlight:
+    clock: Clock
+    done_s: float
+    expires_s: float
+    outcome: Reply | EdgeError
+    is_cancelled: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_cancelled or self.clock.now_s >= self.done_s
+
+    @property
+    def is_answered(self) -> bool:
+        return self.is_done and not self.is_cancelled and isinstance(self.outcome, Reply)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(acked_bytes=0, total_bytes=1, waited_s=0.0)
+
+    def wait(self, timeout_s: float) -> bool:
+        self.clock.now_s = min(self.clock.now_s + timeout_s, max(self.clock.now_s, self.done_s))
+        return self.is_done
+
+    def result(self) -> Reply:
+        assert not self.is_cancelled
+        if self.done_s > self.expires_s:
+            self.clock.now_s = max(self.clock.now_s, self.expires_s)
+            raise DeadlineExceeded(self.expires_s)
+        self.clock.now_s = max(self.clock.now_s, self.done_s)
+        if isinstance(self.outcome, EdgeError):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+@dataclass
+class FakeWorker:
+    """Answers frame after frame with the next of ``outcomes``, each after ``takes_s``."""
+
+    clock: Clock
+    target: str
+    outcomes: list[Reply | EdgeError]
+    takes_s: float = 0.01
+    prepares_s: float = 0.0
+    flights: list[FakeFlight] = field(default_factory=list)
+    forgotten: int = 0
+
+    def submit(
+        self,
+        plan_id: str,
+        stage: int,
+        tensors: Mapping[str, Array],
+        chosen: Mapping[str, str],
+        *,
+        deadline_s: float | None = None,
+    ) -> FakeFlight:
+        assert deadline_s is not None
+        now_s = self.clock.now_s
+        self.flights.append(FakeFlight(self.clock, now_s + self.takes_s, now_s + deadline_s, self.outcomes.pop(0)))
+        return self.flights[-1]
+
+    def forget(self, plan: Plan) -> None:
+        self.forgotten += 1
+
+
+@dataclass
+class FakeWorkers:
+    """The first of ``up`` is current; one that lost a frame is gone; ``back`` comes when somebody waits."""
+
+    clock: Clock
+    up: list[FakeWorker]
+    back: FakeWorker | None = None
+    patience_s: float = 1.0
+    failures: list[EdgeError] = field(default_factory=list)
+    successes: int = 0
+
+    def current(self) -> FakeWorker | None:
+        return self.up[0] if self.up else None
+
+    def other(self, than: FakeWorker) -> FakeWorker | None:
+        return next((each for each in self.up if each is not than), None)
+
+    def wait(self, timeout_s: float) -> FakeWorker | None:
+        if self.back is None:
+            self.clock.now_s += timeout_s
+        return self.back
+
+    def ready(self, client: FakeWorker, plan: Plan, timeout_s: float) -> None:
+        self.clock.now_s += min(client.prepares_s, timeout_s)
+        if client.prepares_s > timeout_s:
+            raise DeadlineExceeded(timeout_s)
+
+    def note_failure(self, client: FakeWorker, error: EdgeError) -> None:
+        self.failures.append(error)
+
+    def note_success(self, client: FakeWorker) -> None:
+        self.successes += 1
+
+
+@dataclass
+class FakeForecast:
+    home_s: float | None = 0.1
+    remaining: Callable[[], float | None] = lambda: None
+
+    def remaining_s(self, target: str, progress: Progress) -> float | None:
+        return self.remaining()
+
+
+@dataclass
+class Scene:
+    """One crossing: what the device does takes ``home_s`` and stops when the frame is answered."""
+
+    clock: Clock = field(default_factory=Clock)
+    counters: Counters = field(default_factory=Counters)
+    home_s: float = 0.1
+    home_error: EdgeError | SegmentError | None = None
+    homes: int = 0
+
+    def workers(self, *outcomes: Reply | EdgeError, takes_s: float = 0.01, others: int = 0) -> FakeWorkers:
+        first = FakeWorker(self.clock, "a:1", list(outcomes), takes_s=takes_s)
+        more = [FakeWorker(self.clock, f"b:{number}", [reply()]) for number in range(others)]
+        return FakeWorkers(self.clock, [first, *more])
+
+    def finish(self, until: Until) -> dict[str, Array] | None:
+        self.homes += 1
+        if self.home_error is not None:
+            raise self.home_error
+        if isinstance(until, FakeFlight):
+            until.wait(self.home_s)
+            return None if until.is_answered else MADE
+        self.clock.now_s += self.home_s
+        return MADE
+
+    def cross(
+        self,
+        workers: FakeWorkers,
+        *,
+        deadline_s: float | None = None,
+        forecast: FakeForecast | None = None,
+        can_finish: bool = True,
+        check: Callable[[Reply], None] = lambda reply: None,
+    ) -> Crossed:
+        cargo = Cargo(
+            plan=PLAN,
+            stage=0,
+            tensors=SENT,
+            codecs={},
+            expires_s=None if deadline_s is None else self.clock.now_s + deadline_s,
+            forecast=forecast or FakeForecast(home_s=self.home_s),
+        )
+        finish: Finish | None = self.finish if can_finish else None
+        crossing: Crossing[FakeWorker] = Crossing(workers, counters=self.counters, now=self.clock)
+        return crossing.cross(cargo, check=check, finish=finish)
+
+    def counted(self) -> dict[str, int]:
+        return {name: count for name, count in self.counters.snapshot().items() if count}
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_an_answer_in_time_is_the_answer_and_the_device_does_nothing(scene: Scene) -> None:
+    workers = scene.workers(reply())
+    crossed = scene.cross(workers, deadline_s=1.0)
+    assert crossed.reply is not None
+    assert scene.homes == 0
+    assert workers.successes == 1
+    assert scene.counted() == {}
+
+
+def test_the_device_begins_in_time_to_be_home_by_the_deadline(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=NEVER_S)
+    begun_s = scene.clock.now_s
+    crossed = scene.cross(workers, deadline_s=1.0)
+    assert crossed.made is MADE
+    assert isinstance(crossed.why, DeadlineExceeded)
+    assert 0.95 < scene.clock.now_s - begun_s < 1.0
+    assert workers.up[0].flights[0].is_cancelled
+    assert scene.counted() == {"hedged": 1, "cancelled": 1}
+    assert len(workers.failures) == 1
+
+
+def test_an_answer_that_comes_while_the_device_finishes_wins(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=0.95)
+    crossed = scene.cross(workers, deadline_s=1.0)
+    assert crossed.reply is not None
+    assert scene.homes == 1
+    assert not workers.up[0].flights[0].is_cancelled
+    assert scene.counted() == {"hedged": 1}
+
+
+def test_the_wait_for_the_engine_is_part_of_the_way_home(scene: Scene) -> None:
+    begun_s = scene.clock.now_s
+    scene.cross(scene.workers(reply(), takes_s=NEVER_S), deadline_s=1.0, forecast=FakeForecast(home_s=0.5))
+    assert scene.clock.now_s - begun_s == pytest.approx(1.0 - 0.5 * 1.2 - 0.01 + scene.home_s)
+
+
+def test_half_the_deadline_is_the_worker_s_where_nobody_knows_the_device_s_time(scene: Scene) -> None:
+    begun_s = scene.clock.now_s
+    scene.cross(scene.workers(reply(), takes_s=NEVER_S), deadline_s=1.0, forecast=FakeForecast(home_s=None))
+    assert scene.clock.now_s - begun_s == pytest.approx(0.5 + scene.home_s)
+
+
+def test_a_device_that_could_not_be_in_time_does_not_run_against_the_worker(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=0.04)
+    assert scene.cross(workers, deadline_s=0.05, forecast=FakeForecast(home_s=0.1)).reply is not None
+    assert scene.homes == 0
+
+
+def test_where_nobody_could_be_in_time_the_device_answers_all_the_same(scene: Scene) -> None:
+    crossed = scene.cross(scene.workers(reply(), takes_s=NEVER_S), deadline_s=0.05)
+    assert crossed.made is MADE
+
+
+def test_home_is_gone_to_where_that_is_predicted_to_be_sooner_and_the_frame_goes_on(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=NEVER_S)
+    begun_s = scene.clock.now_s
+    crossed = scene.cross(workers, forecast=FakeForecast(home_s=0.1, remaining=lambda: 30.0))
+    assert crossed.made is MADE
+    assert scene.clock.now_s - begun_s < 0.3
+    assert scene.counted() == {"hedged": 1, "cancelled": 1}
+    assert not workers.failures
+
+
+def test_a_frame_that_is_predicted_to_miss_its_deadline_is_withdrawn_before_the_device_begins(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=NEVER_S)
+    scene.cross(workers, deadline_s=5.0, forecast=FakeForecast(home_s=0.1, remaining=lambda: 30.0))
+    assert workers.up[0].flights[0].is_cancelled
+    assert scene.counted() == {"cancelled": 1}
+    assert not workers.failures
+
+
+def test_a_frame_that_is_about_to_be_answered_is_waited_for(scene: Scene) -> None:
+    workers = scene.workers(reply(), takes_s=2.0)
+    remaining = FakeForecast(home_s=0.1, remaining=lambda: 0.1)
+    assert scene.cross(workers, forecast=remaining).reply is not None
+    assert scene.homes == 0
+
+
+def test_a_lost_session_sends_the_frame_to_another_worker_at_once(scene: Scene) -> None:
+    workers = scene.workers(LOST, others=1)
+    crossed = scene.cross(workers)
+    assert crossed.reply is not None
+    assert scene.counted() == {"resent": 1, "failed_over": 1}
+    assert scene.homes == 0
+
+
+def test_a_lost_session_sends_the_frame_again_once_the_worker_was_dialled_anew(scene: Scene) -> None:
+    workers = scene.workers(LOST)
+    workers.back = FakeWorker(scene.clock, "a:1", [reply()])
+    assert scene.cross(workers).reply is not None
+    assert scene.counted() == {"resent": 1}
+
+
+def test_a_worker_that_stays_away_is_waited_for_no_longer_than_the_way_home_allows(scene: Scene) -> None:
+    workers = scene.workers(LOST)
+    workers.patience_s = 10.0
+    begun_s = scene.clock.now_s
+    crossed = scene.cross(workers, deadline_s=1.0)
+    assert crossed.made is MADE
+    assert crossed.why is LOST
+    assert scene.clock.now_s - begun_s < 1.0
+
+
+def test_without_any_worker_the_device_answers(scene: Scene) -> None:
+    crossed = scene.cross(FakeWorkers(scene.clock, []))
+    assert crossed.made is MADE
+    assert isinstance(crossed.why, NoWorker)
+
+
+def test_a_frame_whose_payload_came_corrupt_is_sent_again_to_the_same_worker(scene: Scene) -> None:
+    workers = scene.workers(WorkerRefused("CORRUPT", "checksum"), reply(), others=1)
+    assert scene.cross(workers).reply is not None
+    assert len(workers.up[0].flights) == 2
+    assert scene.counted() == {"refused": 1, "resent": 1}
+
+
+def test_a_plan_that_the_worker_forgot_is_proposed_again(scene: Scene) -> None:
+    workers = scene.workers(WorkerRefused("UNKNOWN_PLAN", "who?"), reply())
+    assert scene.cross(workers).reply is not None
+    assert workers.up[0].forgotten == 1
+
+
+def test_an_answer_that_makes_no_sense_is_asked_for_again_and_never_given_out(scene: Scene) -> None:
+    workers = scene.workers(reply(3.0), reply(2.0))
+
+    def check(found: Reply) -> None:
+        if found.tensors["y"][0] != 2.0:
+            raise BadReply("nonsense")
+
+    crossed = scene.cross(workers, check=check)
+    assert crossed.reply is not None
+    assert crossed.reply.tensors["y"][0] == 2.0
+
+
+def test_nonsense_without_end_is_answered_by_the_device(scene: Scene) -> None:
+    workers = scene.workers(*[BadReply("nonsense") for _ in range(8)])
+    assert scene.cross(workers).made is MADE
+    assert len(workers.up[0].flights) == 3
+
+
+def test_an_overloaded_worker_is_not_asked_again_for_this_frame(scene: Scene) -> None:
+    refused = WorkerRefused("OVERLOADED", "full", retry_after_s=2.0)
+    workers = scene.workers(refused)
+    assert scene.cross(workers).made is MADE
+    assert len(workers.up[0].flights) == 1
+    assert workers.failures == [refused]
+    another = scene.workers(refused, others=1)
+    assert scene.cross(another).reply is not None
+
+
+def test_a_plan_that_is_not_ready_in_time_makes_its_request_late_at_most(scene: Scene) -> None:
+    workers = scene.workers(reply())
+    workers.up[0].prepares_s = 60.0
+    begun_s = scene.clock.now_s
+    crossed = scene.cross(workers, deadline_s=1.0)
+    assert crossed.made is MADE
+    assert scene.clock.now_s - begun_s < 1.0
+    assert not workers.failures
+
+
+def test_without_a_finish_the_error_is_raised(scene: Scene) -> None:
+    with pytest.raises(WorkerLost):
+        scene.cross(scene.workers(LOST), can_finish=False)
+    with pytest.raises(DeadlineExceeded):
+        scene.cross(scene.workers(reply(), takes_s=NEVER_S), deadline_s=0.2, can_finish=False)
+    with pytest.raises(NoWorker):
+        scene.cross(FakeWorkers(scene.clock, []), can_finish=False)
+
+
+def test_a_refusal_that_every_frame_meets_is_reported_until_the_worker_has_served_once(scene: Scene) -> None:
+    with pytest.raises(WorkerRefused, match="UNSUPPORTED"):
+        scene.cross(scene.workers(WorkerRefused("UNSUPPORTED", "old")))
+    workers = scene.workers(reply(), WorkerRefused("UNSUPPORTED", "old"))
+    crossing: Crossing[FakeWorker] = Crossing(workers, counters=scene.counters, now=scene.clock)
+    cargo = Cargo(plan=PLAN, stage=0, tensors=SENT, codecs={}, expires_s=None, forecast=FakeForecast())
+    assert crossing.cross(cargo, check=lambda found: None, finish=scene.finish).reply is not None
+    assert crossing.cross(cargo, check=lambda found: None, finish=scene.finish).made is MADE
+
+
+def test_where_the_device_fails_while_the_frame_is_in_flight_the_worker_still_answers(scene: Scene) -> None:
+    scene.home_error = SegmentError("out of memory")
+    assert scene.cross(scene.workers(reply(), takes_s=0.95), deadline_s=1.0).reply is not None
+
+
+def test_a_session_that_closes_sends_nothing_again(scene: Scene) -> None:
+    workers = scene.workers(FrameCancelled("the session was closed"), others=1)
+    crossing: Crossing[FakeWorker] = Crossing(workers, counters=scene.counters, now=scene.clock)
+    crossing.close()
+    cargo = Cargo(plan=PLAN, stage=0, tensors=SENT, codecs={}, expires_s=None, forecast=FakeForecast())
+    with pytest.raises(FrameCancelled, match="closed"):
+        crossing.cross(cargo, check=lambda found: None, finish=scene.finish)
+    assert scene.homes == 0
+
+
+def test_a_healthy_slow_link_is_given_all_the_time_it_needs(scene: Scene) -> None:
+    workers = scene.workers(replace(reply(), wire_s=200.0), takes_s=200.0)
+    assert scene.cross(workers, forecast=FakeForecast(home_s=None)).reply is not None
