@@ -17,7 +17,7 @@ from edge.evidence import SOURCES, Evidence
 from edge.frames import WorkerStatus
 from partitioner.bundle import Bundle
 from partitioner.codecmix import EXACTLY, Bound, is_exact, parse
-from partitioner.cost import IDLE, Load, load_of
+from partitioner.cost import IDLE, Candidate, Load, load_of
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
 from partitioner.link import Link
@@ -110,9 +110,8 @@ def select(cuts: Cuts, wish: Wish, sample: Sample, *, evidence: Callable[[], Evi
     has_source = sample.source is not None
     if wish.is_measured and len(cuts.candidates) > 1:
         found = evidence()
-        priced = _cheapest(wish, sample, found, wanted=None if wish.cut == AUTO else cuts.find(wish.cut))
-        cut, codec = cuts.find(priced.candidate.cut), priced.candidate.codec
-        return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=found.link)
+        planner = options(cuts, wish, sample, found)
+        return selected_of(cuts, planner.at(found.link, found.load).priced, found.link)
     cut = cuts.find(LOCAL if wish.cut == AUTO else wish.cut)
     codec = wish.codec or (SOURCE if cut.name == CLOUD and has_source else "none")
     if cut.is_local:
@@ -167,9 +166,15 @@ def _check_sizes(cuts: Cuts, cut: Cut, asked: Constraints, *, codec: str, up_byt
         raise PlanError(f"cut {cut.name} does not keep {', '.join(broken)}")
 
 
-def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | None) -> Priced:
+def options(cuts: Cuts, wish: Wish, sample: Sample, evidence: Evidence) -> Planner:
+    """The candidates that a wish allows for inputs like ``sample``, frozen: to be asked for any link and load.
+
+    Raises:
+        PlanError: there is none.
+    """
     has_source = sample.source is not None
     fixed = wish.codec if wish.codec != AUTO else None
+    wanted = None if wish.cut == AUTO else cuts.find(wish.cut)
     planner = evidence.planner(
         codecs=wish.codecs if fixed is None else (fixed,),
         bound=wish.bound,
@@ -187,8 +192,15 @@ def _cheapest(wish: Wish, sample: Sample, evidence: Evidence, *, wanted: Cut | N
     ]
     if not rows:
         raise PlanError("no candidate has this cut and codec; cleft-plan cut lists them")
-    possible = Planner(table.take(np.array(rows)), constraints=planner.constraints)
-    return possible.at(evidence.link, evidence.load).priced
+    return Planner(table.take(np.array(rows)), constraints=planner.constraints)
+
+
+def selected_of(cuts: Cuts, chosen: Candidate | Priced, link: Link | None) -> Selected:
+    """The plan that runs a candidate; one that is priced, for a link, says what it is predicted to take."""
+    priced = chosen if isinstance(chosen, Priced) else None
+    candidate = chosen.candidate if isinstance(chosen, Priced) else chosen
+    cut, codec = cuts.find(candidate.cut), candidate.codec
+    return Selected(plan=_plan(cuts, cut, codec), cut=cut, codec=codec, predicted=priced, link=link)
 
 
 def _plan(cuts: Cuts, cut: Cut, codec: str) -> Plan:

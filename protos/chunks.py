@@ -42,6 +42,23 @@ def window_bytes(rate_bytes_per_s: float, rtt_s: float) -> int:
     return int(max(2 * product, WINDOW_S * rate_bytes_per_s, 2 * chunk_bytes(rate_bytes_per_s)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One acknowledgement: what it says of the link.
+
+    ``size_bytes`` are newly acknowledged, the first of them left at ``begun_s``. ``rate_bytes_per_s`` is what was
+    delivered since the last of them left: never more than the link carries, and less where little was sent. ``rtt_s``
+    runs from when the last chunk left to its acknowledgement; ``is_alone``: nothing else was in flight then.
+    """
+
+    size_bytes: int
+    rate_bytes_per_s: float
+    rtt_s: float
+    is_alone: bool
+    begun_s: float
+    at_s: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Sent:
     frame_id: int
@@ -121,14 +138,14 @@ class Pacer:
         )
         self._unacked_bytes += size_bytes
 
-    def acked(self, frame_id: int, received_bytes: int, now_s: float) -> int:
-        """The peer holds the first ``received_bytes`` of a frame; returns how many bytes that newly acknowledges.
+    def acked(self, frame_id: int, received_bytes: int, now_s: float) -> Delivery | None:
+        """The peer holds the first ``received_bytes`` of a frame; returns what that newly acknowledges.
 
-        An acknowledgement of what is not in flight (a frame that was forgotten) changes nothing.
+        An acknowledgement of what is not in flight (a frame that was forgotten) changes nothing, and is None.
         """
         done = [item for item in self._flight if item.frame_id == frame_id and item.end_bytes <= received_bytes]
         if not done:
-            return 0
+            return None
         newly = sum(item.size_bytes for item in done)
         self._flight = deque(
             item for item in self._flight if item.frame_id != frame_id or item.end_bytes > received_bytes
@@ -138,10 +155,18 @@ class Pacer:
         self._delivered_s = now_s
         last = done[-1]
         interval_s = max(now_s - last.delivered_s, _MIN_INTERVAL_S)
-        self._learn((self._delivered_bytes - last.delivered_bytes) / interval_s)
+        rate_bytes_per_s = (self._delivered_bytes - last.delivered_bytes) / interval_s
+        self._learn(rate_bytes_per_s)
         rtt_s = max(0.0, now_s - last.sent_s)
         self._rtt_s = rtt_s if last.is_alone or not self._rtt_s else min(self._rtt_s, rtt_s)
-        return newly
+        return Delivery(
+            size_bytes=newly,
+            rate_bytes_per_s=rate_bytes_per_s,
+            rtt_s=rtt_s,
+            is_alone=done[0].is_alone,
+            begun_s=done[0].sent_s,
+            at_s=now_s,
+        )
 
     def forget(self, frame_id: int) -> None:
         """The frame is over (answered, failed or cancelled): its bytes in flight no longer count."""

@@ -113,11 +113,6 @@ class CandidateTable:
         fixed_s = np.array([[getattr(row, term, 0.0) for term in TERMS] for row in rows], dtype=np.float64)
         fixed_s = fixed_s.reshape(len(rows), len(TERMS))
         arrays = {
-            "fixed_s": fixed_s,
-            "compute_s": _sum(fixed_s, [term for term in TERMS if term != "tail_s"]),
-            "edge_s": _sum(fixed_s, _ON_EDGE),
-            "cloud_s": _sum(fixed_s, _IN_CLOUD),
-            "tail_s": _sum(fixed_s, ("tail_s",)),
             "up_bytes": np.array([row.candidate.up_bytes for row in rows], dtype=np.float64),
             "down_bytes": np.array([row.candidate.down_bytes for row in rows], dtype=np.float64),
             "edge_bytes": np.array([row.candidate.edge_bytes for row in rows], dtype=np.float64),
@@ -133,6 +128,7 @@ class CandidateTable:
             candidates=tuple(row.candidate for row in rows),
             layers=layers,
             notes=notes,
+            **_times(fixed_s),
             **arrays,
         )
 
@@ -154,6 +150,21 @@ class CandidateTable:
             model_name=self.model_name,
             model_digest=self.model_digest,
             candidates=tuple(self.candidates[row] for row in rows.tolist()),
+            layers=self.layers,
+            notes=self.notes,
+            **arrays,
+        )
+
+    def scaled(self, heads: FloatArray, tails: FloatArray) -> CandidateTable:
+        """The table with every head and every tail multiplied by a factor: (n,) each."""
+        fixed_s = self.fixed_s.copy()
+        fixed_s[:, TERMS.index("head_s")] *= heads
+        fixed_s[:, TERMS.index("tail_s")] *= tails
+        arrays = {name: getattr(self, name) for name in _ARRAYS} | _times(fixed_s)
+        return CandidateTable(
+            model_name=self.model_name,
+            model_digest=self.model_digest,
+            candidates=self.candidates,
             layers=self.layers,
             notes=self.notes,
             **arrays,
@@ -192,6 +203,20 @@ class CandidateTable:
 
 
 _ARRAYS = tuple(each.name for each in fields(CandidateTable) if "FloatArray" in str(each.type))
+
+
+def _times(fixed_s: FloatArray) -> dict[str, FloatArray]:
+    """The columns that are made of terms, read-only."""
+    arrays = {
+        "fixed_s": fixed_s,
+        "compute_s": _sum(fixed_s, [term for term in TERMS if term != "tail_s"]),
+        "edge_s": _sum(fixed_s, _ON_EDGE),
+        "cloud_s": _sum(fixed_s, _IN_CLOUD),
+        "tail_s": _sum(fixed_s, ("tail_s",)),
+    }
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
 
 
 def _sum(fixed_s: FloatArray, terms: Sequence[str]) -> FloatArray:

@@ -21,6 +21,11 @@ def test_the_window_is_the_largest_of_its_three_terms():
     assert window_bytes(100, 0.0) == 2 * MIN_CHUNK_BYTES
 
 
+def acked_bytes(pacer: Pacer, frame_id: int, received_bytes: int, now_s: float) -> int:
+    delivery = pacer.acked(frame_id, received_bytes, now_s)
+    return 0 if delivery is None else delivery.size_bytes
+
+
 class FakeLink:
     """A pipe of fixed rate and delay that delivers chunks in order and returns acknowledgements."""
 
@@ -99,16 +104,38 @@ def test_a_forgotten_frame_frees_its_share():
     pacer.sent(2, 500, 500, 0.0)
     pacer.forget(1)
     assert pacer.unacked_bytes == 500
-    assert pacer.acked(1, 1000, 1.0) == 0
-    assert pacer.acked(2, 500, 1.0) == 500
+    assert pacer.acked(1, 1000, 1.0) is None
+    assert acked_bytes(pacer, 2, 500, 1.0) == 500
+
+
+def test_a_delivery_tells_when_its_bytes_left_and_whether_the_link_was_idle():
+    pacer = Pacer()
+    pacer.sent(1, 1000, 1000, 5.0)
+    pacer.sent(1, 3000, 2000, 5.1)
+    first, second = pacer.acked(1, 1000, 5.5), pacer.acked(1, 3000, 5.75)
+    assert first is not None
+    assert second is not None
+    assert (first.size_bytes, first.begun_s, first.at_s, first.is_alone) == (1000, 5.0, 5.5, True)
+    assert (second.size_bytes, second.begun_s, second.at_s, second.is_alone) == (2000, 5.1, 5.75, False)
+    assert second.rtt_s == pytest.approx(0.65)
+
+
+def test_one_acknowledgement_of_several_chunks_counts_from_the_first_of_them():
+    pacer = Pacer()
+    pacer.sent(1, 1000, 1000, 5.0)
+    pacer.sent(1, 3000, 2000, 5.1)
+    both = pacer.acked(1, 3000, 6.0)
+    assert both is not None
+    assert (both.size_bytes, both.begun_s, both.is_alone) == (3000, 5.0, True)
+    assert both.rtt_s == pytest.approx(0.9)
 
 
 def test_lying_acknowledgements_release_no_more_than_was_sent():
     pacer = Pacer()
     pacer.sent(1, 1000, 1000, 0.0)
-    assert pacer.acked(9, 2**63, 0.1) == 0
-    assert pacer.acked(1, 2**63, 0.1) == 1000
-    assert pacer.acked(1, 2**63, 0.2) == 0
+    assert pacer.acked(9, 2**63, 0.1) is None
+    assert acked_bytes(pacer, 1, 2**63, 0.1) == 1000
+    assert pacer.acked(1, 2**63, 0.2) is None
     assert pacer.unacked_bytes == 0
 
 
