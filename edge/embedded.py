@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO
 
 from edge.errors import EmbeddedWorkerError
+from partitioner.environment import for_children
 
 START_S = 120.0
 """For a worker to import its runtime, load the bundle and warm up."""
@@ -79,7 +80,7 @@ class EmbeddedWorker:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 text=True,
-                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+                env=for_children(os.environ),
             )
         except OSError as error:
             self.stop()

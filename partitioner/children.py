@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from partitioner.environment import for_children
 from partitioner.errors import CleftError
 from partitioner.link import Link
 
@@ -239,7 +240,7 @@ def _output(arguments: Sequence[str], *, budget_s: float = 0.0) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    return for_children(os.environ)
 
 
 def _last_line(text: str) -> str:

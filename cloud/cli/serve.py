@@ -17,19 +17,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
-from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
+from partitioner.cli.models import MODEL_HELP, add_packing_arguments, request_of
 from partitioner.cli.runtime import add_runtime_argument
+from partitioner.cli.security import add_server_security_arguments, server_security_of
 
 if TYPE_CHECKING:
     from cloud.config import Config
     from cloud.store import ServedBundle
+    from protos.security import ServerSecurity
     from protos.tensors import Limits
 
+CONFIG = "cloud"
 HELP = "serve models to devices"
 EXAMPLES = """examples:
   cleft-cloud serve --model digits.bundle
   cleft-cloud serve --model torchvision:resnet18 torchvision:alexnet --port 50051
+  cleft-cloud serve --model digits.bundle --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --token-file tokens
+  cleft-cloud serve --config cloud.toml --log-format json
 """
+_LOG = logging.getLogger(__name__)
 _MAX_PORT = 65535
 _MIB = 1024 * 1024
 _PARENT_POLL_S = 0.5
@@ -60,13 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grace", type=duration_s, default=10.0, metavar="TIME", help="time to drain when stopping (default: 10s)"
     )
     parser.add_argument(
-        "--insecure-bind", action="store_true", help="listen beyond this machine although nothing is encrypted"
-    )
-    parser.add_argument(
         "--exit-with-parent", action="store_true", help="stop when the process that started this one is gone"
     )
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON (schema cleft.serve/1)")
     add_packing_arguments(parser)
+    add_server_security_arguments(parser)
 
 
 def _frame_mib(text: str) -> int:
@@ -80,19 +84,11 @@ def _frame_mib(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
     from cloud.config import Config
-    from cloud.errors import ListenError
-    from partitioner.cli.output import warn
-    from protos.security import is_loopback
 
     parent = os.getppid()
-    if not is_loopback(args.host):
-        if not args.insecure_bind:
-            raise ListenError(
-                f"{args.host} can be reached from other machines, and nothing is encrypted: --insecure-bind allows it"
-            )
-        warn(f"listening on {args.host} in plain text: anyone who reaches it can use it and read what passes")
-    if not args.verbose:
-        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    security = server_security_of(args)
+    if (warning := security.check(args.host, is_plaintext_allowed=args.insecure_bind)) is not None:
+        _LOG.warning(warning)
     config = Config(
         name=args.name or _machine_name(),
         host=args.host,
@@ -106,11 +102,11 @@ def run(args: argparse.Namespace) -> int:
         max_session_bytes=max(1024, 4 * args.max_frame_mib) * _MIB,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(config, args, parent=parent if args.exit_with_parent else None))
+        asyncio.run(_serve(config, security, args, parent=parent if args.exit_with_parent else None))
     return 0
 
 
-async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None) -> None:
+async def _serve(config: Config, security: ServerSecurity, args: argparse.Namespace, *, parent: int | None) -> None:
     from cloud.server import Server
     from partitioner.bundle import Bundle
     from partitioner.runtimes import Engine
@@ -124,7 +120,7 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
         options = EngineOptions(device=config.device, threads=config.threads, allow_ops=config.allow_ops)
         chosen = choose(bundle, runtime=args.runtime, **options)
         for line in chosen.lines(bundle.name, is_every=True):
-            print(f"note: {line}", file=sys.stderr)
+            _note(line, args)
         return load(bundle, chosen.runtime, **options)
 
     stop = asyncio.Event()
@@ -134,8 +130,9 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
     watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
     bundles = [await asyncio.to_thread(resolve_request, request_of(args, spec)) for spec in args.model]
     for bundle in bundles:
-        print_notes(bundle)
-    server = Server(config, open_engine=open_engine)
+        for line in bundle.manifest.notes:
+            _note(f"{bundle.name}: {line}", args)
+    server = Server(config, open_engine=open_engine, security=security)
     port = await server.start(bundles)
     try:
         _announce(config.host, port, bundles, as_json=args.json)
@@ -146,12 +143,20 @@ async def _serve(config: Config, args: argparse.Namespace, *, parent: int | None
         await server.stop()
 
 
+def _note(line: str, args: argparse.Namespace) -> None:
+    """Tell people; where the log is for machines, it is a line of the log."""
+    if args.log_format == "json":
+        _LOG.info(line)
+    else:
+        print(f"note: {line}", file=sys.stderr)
+
+
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:
     """The first signal drains; the default handling comes back for the second."""
     stop.set()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(each)
-    logging.getLogger(__name__).info("%s: draining", number.name)
+    _LOG.info("%s: draining", number.name)
 
 
 async def _watch(parent: int, stop: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, cast
 
-from partitioner.errors import CleftError
+from partitioner.errors import CleftError, UsageError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -41,7 +41,11 @@ EXTRAS: Mapping[str, str] = {
 
 
 class Command(Protocol):
-    """A subcommand: any module with these names. It may also have ``EXAMPLES: str``, shown below its help."""
+    """A subcommand: any module with these names.
+
+    It may also have ``EXAMPLES: str``, shown below its help, and ``CONFIG: str``, which makes it a long-running program
+    whose settings come in layers (``layers``), from the table of that name too, and whose log has a format (``logs``).
+    """
 
     @property
     def HELP(self) -> str:  # noqa: N802 - a module constant
@@ -159,6 +163,8 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
         command = program.load(name)
         parser = Parser(f"{program.name} {name}", description=_description(command), epilog=_epilog(command))
         _fill(parser, command)
+        if (section := _section(command)) is not None:
+            return _run_layered(parser, command, arguments[1:], section=section)
         args = parser.parse_args(arguments[1:])
         _configure_logging(args.verbose)
         return command.run(args)
@@ -171,6 +177,25 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
     parser.parse_args(arguments)
     parser.print_help(sys.stderr)
     return EXIT_USAGE
+
+
+def _run_layered(parser: Parser, command: Command, arguments: list[str], *, section: str) -> int:
+    """Run a command whose settings come in layers, or print them."""
+    from partitioner.cli.layers import read_settings
+    from partitioner.cli.logs import configure_logs
+
+    try:
+        settings = read_settings(parser, arguments, environ=os.environ, section=section)
+    except UsageError as error:
+        parser.error(str(error))
+    args = settings.args
+    for line in settings.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    if args.print_config:
+        print("\n".join(settings.lines()))
+        return 0
+    configure_logs(log_format=args.log_format, level=args.log_level, verbosity=args.verbose)
+    return command.run(args)
 
 
 def _whole_parser(program: Program) -> Parser:
@@ -207,8 +232,21 @@ def _epilog(command: Command) -> str | None:
     return getattr(command, "EXAMPLES", None)
 
 
+def _section(command: Command) -> str | None:
+    return getattr(command, "CONFIG", None)
+
+
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     command.add_arguments(parser)
+    if _section(command) is not None:
+        from partitioner.cli.logs import add_log_arguments
+
+        add_log_arguments(parser)
+        group = parser.add_argument_group("settings", "Flags override the environment (CLEFT_FLAG) overrides the file.")
+        group.add_argument("--config", metavar="FILE", help="settings in TOML, by the flags' names (or CLEFT_CONFIG)")
+        group.add_argument(
+            "--print-config", action="store_true", help="print every setting with where it comes from, and leave"
+        )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more to stderr; twice for everything")
 
 

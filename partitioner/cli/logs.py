@@ -1,0 +1,100 @@
+"""The log of a long-running program: text for people, or JSON Lines for collectors; one line a record, on stderr.
+
+A JSON line has ``time`` (UTC, ISO 8601), ``level``, ``logger`` and ``message``, for an exception ``error`` and
+``trace``, and whatever fields the caller gave as ``extra={"cleft": {...}}``. Secrets are not logged anywhere in this
+code; what looks like a bearer token is blotted out all the same, for messages also quote what peers and libraries say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+import traceback
+from datetime import datetime, timezone
+from typing import TextIO
+
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+_BEARER = re.compile(r"(bearer\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_OWN = frozenset({"time", "level", "logger", "message", "error", "trace"})
+
+
+def add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--log-format`` and ``--log-level``."""
+    group = parser.add_argument_group("log")
+    group.add_argument("--log-format", choices=FORMATS, default="text", help="lines for people or JSON (default: text)")
+    group.add_argument(
+        "--log-level", choices=LEVELS, default="warning", help="least level that is logged (default: warning)"
+    )
+
+
+def configure_logs(*, log_format: str, level: str, verbosity: int = 0, stream: TextIO | None = None) -> None:
+    """Send the log of this process to stderr in one of the formats; each ``-v`` lowers the level further."""
+    least = getattr(logging, level.upper())
+    if verbosity:
+        least = min(least, logging.INFO if verbosity == 1 else logging.DEBUG)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if getattr(each, _MARK, False)]:
+        root.removeHandler(old)
+    setattr(handler, _MARK, True)
+    root.addHandler(handler)
+    root.setLevel(least)
+
+
+class TextFormatter(logging.Formatter):
+    """``TIME LEVEL LOGGER: MESSAGE``, an exception as its last line; with level DEBUG, with every place it passed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = f"{_time(record)} {record.levelname} {record.name}: {_message(record)}"
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            frames = traceback.extract_tb(error.__traceback__)
+            places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames))
+            line += f" [{blot(_error(error))}; {places}]"
+        return " ".join(line.split())
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        found: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            found["error"] = blot(_error(error))
+            found["trace"] = blot("".join(traceback.format_exception(error)))
+        fields = getattr(record, "cleft", None)
+        if isinstance(fields, dict):
+            found.update({str(key): value for key, value in fields.items() if str(key) not in _OWN})
+        return blot(json.dumps(found, ensure_ascii=False, default=str))
+
+
+def blot(text: str) -> str:
+    """The text without what looks like a bearer token."""
+    return _BEARER.sub(r"\1***", text)
+
+
+_MARK = "is_of_cleft"
+
+
+def _message(record: logging.LogRecord) -> str:
+    return blot(record.getMessage())
+
+
+def _error(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
