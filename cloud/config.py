@@ -14,8 +14,9 @@ DEFAULT_PORT = 50051
 class Config:
     """How a worker listens, computes and protects itself.
 
-    What one session may hold is bounded in frames, plans and bytes, and what all together hold in plans; frames of all
-    sessions wait in ``max_queued_frames`` places, and the rest is refused.
+    What one session may hold is bounded in frames, plans and bytes, and what all together hold in plans and bytes;
+    frames of all sessions wait in ``max_queued_frames`` places, and the rest is refused. At most ``max_batch`` frames
+    run as one, which wait for each other for up to ``batch_wait_s``, and never while the machine is idle.
     """
 
     name: str = "cleft-cloud"
@@ -29,7 +30,7 @@ class Config:
     grace_s: float = 10.0
     linger_s: float = 1.0
     limits: Limits = DEFAULT_LIMITS
-    max_sessions: int = 256
+    max_sessions: int = 2048
     max_plans: int = 256
     max_worker_plans: int = 1024
     max_proposals: int = 8
@@ -37,7 +38,10 @@ class Config:
     max_names: int = 1024
     max_frames_in_flight: int = 32
     max_session_bytes: int = 1024 * MIB
-    max_queued_frames: int = 64
+    max_worker_bytes: int = 4096 * MIB
+    max_queued_frames: int = 256
+    max_batch: int = 16
+    batch_wait_s: float = 0.0
     profile_budget_s: float = 30.0
     max_profile_budget_s: float = 600.0
 

@@ -1,18 +1,17 @@
 """One frame's work: its headers against the segment before a byte is taken, then decode, compute and encode.
 
-``execute`` runs on the compute thread as one job, so a frame pays for one hand-over between threads.
+``Work`` runs on the compute thread as one job, so a frame pays for one hand-over between threads.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cloud.jobs import Ticket
 from cloud.store import Prepared
-from cloud.worker import Ticket
 from partitioner.errors import BundleError, CleftError, InputError
 from partitioner.plan import SOURCE
 from partitioner.runtimes import Array
@@ -64,43 +63,65 @@ def check_inputs(prepared: Prepared, headers: Sequence[pb.TensorHeader]) -> None
             )
 
 
-def execute(
-    prepared: Prepared,
-    codecs: Mapping[str, str],
-    headers: Sequence[pb.TensorHeader],
-    payload: Buffer,
-    limits: Limits,
-    ticket: Ticket,
-) -> Answer:
-    """Run one frame.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A frame's tensors, as the segment takes them."""
 
-    Raises:
-        WireError: whatever went wrong, in the words of the wire.
-    """
-    marks = [time.perf_counter()]
-    try:
-        tensors = unpack(headers, payload, limits=limits)
-        marks.append(time.perf_counter())
-        if prepared.preprocess is not None:
-            tensors = _preprocess(prepared.preprocess, tensors[SOURCE])
-        marks.append(time.perf_counter())
-        outputs = prepared.segment(tensors, should_stop=ticket.should_stop)
-        marks.append(time.perf_counter())
-        packed, buffers, payload_bytes = pack(outputs, codecs, limits=limits)
-        marks.append(time.perf_counter())
-    except Exception as error:
-        raise to_wire(error) from error
-    decode_s, preprocess_s, compute_s, encode_s = (end - start for start, end in itertools.pairwise(marks))
-    return Answer(
-        headers=packed,
-        buffers=buffers,
-        payload_bytes=payload_bytes,
-        queue_s=ticket.queue_s,
-        decode_s=decode_s,
-        preprocess_s=preprocess_s,
-        compute_s=compute_s,
-        encode_s=encode_s,
-    )
+    tensors: Mapping[str, Array]
+    decode_s: float
+    preprocess_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One frame's work on the compute thread; ``payload`` is asked for when its turn comes."""
+
+    prepared: Prepared
+    codecs: Mapping[str, str]
+    headers: Sequence[pb.TensorHeader]
+    payload: Callable[[], Buffer]
+    limits: Limits
+
+    def __call__(self, ticket: Ticket) -> Answer:
+        """Run the frame.
+
+        Raises:
+            WireError: whatever went wrong, in the words of the wire.
+        """
+        try:
+            return self.compute(self.decode(), ticket)
+        except Exception as error:
+            raise to_wire(error) from error
+
+    def decode(self) -> Decoded:
+        """Unpack what came and preprocess it."""
+        start_s = time.perf_counter()
+        tensors = unpack(self.headers, self.payload(), limits=self.limits)
+        decoded_s = time.perf_counter()
+        if self.prepared.preprocess is not None:
+            tensors = _preprocess(self.prepared.preprocess, tensors[SOURCE])
+        return Decoded(tensors=tensors, decode_s=decoded_s - start_s, preprocess_s=time.perf_counter() - decoded_s)
+
+    def compute(self, decoded: Decoded, ticket: Ticket) -> Answer:
+        """Run the segment and encode its outputs."""
+        start_s = time.perf_counter()
+        outputs = self.prepared.segment(decoded.tensors, should_stop=ticket.should_stop)
+        return self.encode(outputs, decoded, compute_s=time.perf_counter() - start_s, ticket=ticket)
+
+    def encode(self, outputs: Mapping[str, Array], decoded: Decoded, *, compute_s: float, ticket: Ticket) -> Answer:
+        """The answer that carries these outputs."""
+        start_s = time.perf_counter()
+        headers, buffers, payload_bytes = pack(outputs, self.codecs, limits=self.limits)
+        return Answer(
+            headers=headers,
+            buffers=buffers,
+            payload_bytes=payload_bytes,
+            queue_s=ticket.queue_s,
+            decode_s=decoded.decode_s,
+            preprocess_s=decoded.preprocess_s,
+            compute_s=compute_s,
+            encode_s=time.perf_counter() - start_s,
+        )
 
 
 def to_wire(error: Exception) -> WireError:

@@ -8,15 +8,16 @@ is over are ignored, for they were on their way when it ended.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud import frames
+from cloud.batching import Batcher, ShapeGroup, Shapes
 from cloud.outbox import Outbox
 from cloud.site import Site
 from cloud.store import Prepared
-from cloud.worker import Ticket
 from partitioner.plan import Plan
 from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES, Assembler
@@ -35,14 +36,16 @@ from protos.tensors import check_headers
 
 _REMEMBERED = 4096
 _RETRY_S = 0.05
+_CLIENTS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyPlan:
-    """A plan that Run may name; a stage that is not the worker's has no segment."""
+    """A plan that Run may name; a stage that is not the worker's has no segment and no batcher."""
 
     plan: Plan
     stages: tuple[Prepared | None, ...]
+    batchers: tuple[Batcher | None, ...]
     prepare_s: float
 
 
@@ -50,6 +53,8 @@ class ReadyPlan:
 class _Frame:
     frame_id: int
     prepared: Prepared
+    group: ShapeGroup | None
+    kind: Hashable
     codecs: Mapping[str, str]
     headers: list[pb.TensorHeader]
     assembler: Assembler
@@ -71,6 +76,7 @@ class InFlight:
         self._frames: dict[int, _Frame] = {}
         self._over: dict[int, None] = {}
         self._charged_bytes = 0
+        self.client = next(_CLIENTS)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -89,6 +95,7 @@ class InFlight:
         if run.frame_id == 0:
             raise InvalidMessage("frame 0 is no frame")
         if run.frame_id in self._frames:
+            self._site.tally.counts["repeated"] += 1
             return
         self._over.pop(run.frame_id, None)
         try:
@@ -97,7 +104,7 @@ class InFlight:
             self.refuse(run.frame_id, error)
             return
         self._frames[frame.frame_id] = frame
-        self._charged_bytes += frame.charged_bytes
+        self._charge(frame.charged_bytes)
         if frame.assembler.is_complete:
             self._start(frame)
         elif frame.deadline_s is not None:
@@ -150,7 +157,10 @@ class InFlight:
         """Answer a frame that was not admitted, or that ends."""
         self._remember(frame_id)
         self._site.tally.frames_failed += 1
-        self._outbox.put(pb.ToEdge(failed=to_failed(error, frame_id=frame_id)))
+        self._site.tally.counts[f"refused_{error.code.lower()}"] += 1
+        failed = to_failed(error, frame_id=frame_id)
+        failed.load.CopyFrom(self._site.load(self.client))
+        self._outbox.put(pb.ToEdge(failed=failed))
 
     def abandon(self) -> list[asyncio.Task[None]]:
         """The session is over: forget every frame; returns the tasks that were told to stop."""
@@ -161,8 +171,9 @@ class InFlight:
             if frame.task is not None:
                 frame.task.cancel()
                 tasks.append(frame.task)
+        self._site.tally.counts["abandoned"] += len(self._frames)
         self._frames.clear()
-        self._charged_bytes = 0
+        self._charge(-self._charged_bytes)
         return tasks
 
     def _admit(self, run: pb.Run, ready: ReadyPlan | None) -> _Frame:
@@ -185,16 +196,25 @@ class InFlight:
             raise TooLarge(f"the frame needs {charged_bytes} bytes; a session has {config.max_session_bytes}")
         if self._charged_bytes + charged_bytes > config.max_session_bytes:
             raise Overloaded("the session's frames hold all the memory it has", retry_after_s=_RETRY_S)
+        if self._site.tally.bytes_held + charged_bytes > config.max_worker_bytes:
+            raise Overloaded("the frames of all sessions hold all the memory there is", retry_after_s=_RETRY_S)
         now_s = self._site.clock()
+        deadline_s = now_s + run.deadline_left_s if run.deadline_left_s else None
+        batcher = ready.batchers[run.stage]
+        shapes = _shapes(prepared, run.tensors)
+        kind = None if batcher is None else batcher.kind(shapes)
+        self._site.worker.check(client=self.client, kind=kind, deadline_s=deadline_s)
         return _Frame(
             frame_id=run.frame_id,
             prepared=prepared,
+            group=None if batcher is None else batcher.group(shapes),
+            kind=kind,
             codecs=ready.plan.stages[run.stage].codecs,
             headers=list(run.tensors),
             assembler=Assembler(run.payload_bytes),
             charged_bytes=charged_bytes,
             begun_s=now_s,
-            deadline_s=now_s + run.deadline_left_s if run.deadline_left_s else None,
+            deadline_s=deadline_s,
         )
 
     def _start(self, frame: _Frame) -> None:
@@ -203,12 +223,17 @@ class InFlight:
         frame.task = asyncio.create_task(self._compute(frame, self._site.clock() - frame.begun_s))
 
     async def _compute(self, frame: _Frame, receive_s: float) -> None:
-        def work(ticket: Ticket) -> frames.Answer:
-            payload = frame.assembler.payload
-            return frames.execute(frame.prepared, frame.codecs, frame.headers, payload, self._limits, ticket)
-
+        work = frames.Work(
+            prepared=frame.prepared,
+            codecs=frame.codecs,
+            headers=frame.headers,
+            payload=lambda: frame.assembler.payload,
+            limits=self._limits,
+        )
         try:
-            answer = await self._site.worker.run(work, deadline_s=frame.deadline_s)
+            answer = await self._site.worker.run(
+                work, client=self.client, kind=frame.kind, group=frame.group, deadline_s=frame.deadline_s
+            )
         except Exception as error:
             self.fail(frame.frame_id, frames.to_wire(error))
             return
@@ -219,7 +244,7 @@ class InFlight:
             self.fail(frame.frame_id, full)
             return
         frame.charged_bytes += answer.payload_bytes
-        self._charged_bytes += answer.payload_bytes
+        self._charge(answer.payload_bytes)
         result = pb.Result(
             frame_id=frame.frame_id,
             tensors=answer.headers,
@@ -232,7 +257,7 @@ class InFlight:
                 compute_s=answer.compute_s,
                 encode_s=answer.encode_s,
             ),
-            load=self._site.load(),
+            load=self._site.load(self.client),
         )
         self._site.tally.frames_answered += 1
         self._outbox.put(pb.ToEdge(result=result))
@@ -241,11 +266,22 @@ class InFlight:
     def _close(self, frame_id: int) -> None:
         frame = self._frames.pop(frame_id, None)
         if frame is not None:
-            self._charged_bytes -= frame.charged_bytes
+            self._charge(-frame.charged_bytes)
             self._remember(frame_id)
         self._on_change()
+
+    def _charge(self, size_bytes: int) -> None:
+        self._charged_bytes += size_bytes
+        self._site.tally.bytes_held += size_bytes
 
     def _remember(self, frame_id: int) -> None:
         self._over[frame_id] = None
         if len(self._over) > _REMEMBERED:
             del self._over[next(iter(self._over))]
+
+
+def _shapes(prepared: Prepared, headers: Sequence[pb.TensorHeader]) -> Shapes:
+    """What comes in, as far as it tells what the segment's run costs and what it can share a run with."""
+    if prepared.preprocess is not None:
+        return ()
+    return tuple((header.name, tuple(header.shape)) for header in headers)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from cloud.batching import Batchers
 from cloud.config import Config, address
 from cloud.errors import ListenError, NoModelError
 from cloud.profiling import Measure, Profiler, measure_bundle
@@ -43,7 +44,11 @@ class Server:
         self._security = security
         self._open_engine = open_engine
         self._measure = measure
-        self._worker = Worker(max_queued=config.max_queued_frames)
+        self._worker = Worker(
+            max_queued=config.max_queued_frames,
+            max_per_client=config.max_frames_in_flight,
+            batch_wait_s=config.batch_wait_s,
+        )
         self._servicer: Servicer | None = None
         self._server: grpc.aio.Server | None = None
         self._health: health.aio.HealthServicer | None = None
@@ -70,6 +75,8 @@ class Server:
             await self._health.enter_graceful_shutdown()
         if self._servicer is not None:
             await self._servicer.drain(reason=reason, grace_s=max(0.0, end_s - time.monotonic()))
+        if self._servicer is not None:
+            await self._servicer.close()
         if self._server is not None:
             await self._server.stop(min(_CLOSE_S, max(0.0, end_s - time.monotonic())))
         left_s = max(_CLOSE_S, end_s - time.monotonic())
@@ -92,7 +99,14 @@ class Server:
     async def _listen(self, store: Store) -> int:
         config = self._config
         tally = Tally()
-        site = Site(config=config, store=store, worker=self._worker, tally=tally, clock=time.monotonic)
+        site = Site(
+            config=config,
+            store=store,
+            worker=self._worker,
+            batchers=Batchers(most=config.max_batch),
+            tally=tally,
+            clock=time.monotonic,
+        )
         self._servicer = Servicer(site, Profiler(site, measure=self._measure))
         self._health = health.aio.HealthServicer()
         gate = self._security.aio_interceptor(on_refused=tally.note_refused_call)

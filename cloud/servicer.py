@@ -19,6 +19,7 @@ from protos.status import CODE_METADATA, one_line, to_status
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 1.0
+_SLICES = 16
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -30,11 +31,18 @@ class Servicer:
     def __init__(self, site: Site, profiler: Profiler) -> None:
         self._site = site
         self._profiler = profiler
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, None] = {}
         self._is_draining = False
         self._started_s = site.clock()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Stop what serves all sessions."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def session(
         self, messages: AsyncIterable[pb.ToWorker | None], context: grpc.aio.ServicerContext[pb.ToWorker, pb.ToEdge]
@@ -63,6 +71,7 @@ class Servicer:
             frames_failed=tally.frames_failed,
             uptime_s=self._site.clock() - self._started_s,
             draining=self._is_draining,
+            counters=self._site.counters(),
         )
 
     async def profile(
@@ -104,10 +113,13 @@ class Servicer:
         if self._is_draining:
             raise Draining("the worker is going away: use another")
         if len(self._sessions) >= self._site.config.max_sessions:
+            self._site.tally.counts["sessions_refused"] += 1
             raise Overloaded(f"the worker has {len(self._sessions)} sessions already", retry_after_s=_RETRY_S)
         session = Session(self._site)
-        self._sessions.add(session)
+        self._sessions[session] = None
         self._empty.clear()
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep())
         self._site.tally.sessions += 1
         try:
             await session.serve(messages, context.write)
@@ -119,9 +131,19 @@ class Servicer:
             _LOG.exception("a session failed")
             raise InternalFailure(f"the worker failed ({type(error).__name__}); its log says more") from error
         finally:
-            self._sessions.discard(session)
+            del self._sessions[session]
             if not self._sessions:
                 self._empty.set()
+
+    async def _keep(self) -> None:
+        """Keep every session alive three times per liveness interval, a slice of them at a time."""
+        step_s = self._site.config.liveness_s / 3 / _SLICES
+        while self._sessions:
+            due = list(self._sessions)
+            for index in range(_SLICES):
+                await asyncio.sleep(step_s)
+                for session in due[index::_SLICES]:
+                    session.beat()
 
 
 async def _abort(context: grpc.aio.ServicerContext[_In, _Out], error: WireError) -> NoReturn:

@@ -1,7 +1,8 @@
 """One session: what a client may say, in which order, and what it gets back.
 
-Four tasks share a session. The *reader* handles messages one by one and never waits for a model; the *writer* sends
-what is in the outbox; the *keeper* sends heartbeats and notices silence; the last waits for the order to drain.
+Two tasks share a session, for a worker holds thousands that are idle. The *reader* handles messages one by one and
+never waits for a model; the *writer* sends what is in the outbox. Heartbeats are sent and silence is noticed by
+``beat``, which the worker's one keeper calls; a third task exists only while the session is drained.
 
 A frame's fault is answered with Failed and the session lives. What contradicts the protocol itself ends this session,
 and no other, with a status. What one session may hold is bounded: frames, plans, proposals, bytes.
@@ -14,11 +15,11 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 
 from cloud import frames
 from cloud.inflight import InFlight, ReadyPlan
+from cloud.jobs import Ticket
 from cloud.outbox import Outbox
 from cloud.plans import read_plan
 from cloud.site import Site
 from cloud.store import Model, Prepared, prepare, warm_up
-from cloud.worker import Ticket
 from partitioner.plan import SOURCE, Plan
 from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES
@@ -57,10 +58,12 @@ class Session:
         self._is_greeted = False
         self._is_draining = False
         self._is_listening = False
-        self._heard_s = self._wrote_s = site.clock()
+        self._heard_s = self._wrote_s = self._beat_s = site.clock()
+        self._beats = 0
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaver: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._leaving = asyncio.Event()
 
     async def serve(self, messages: AsyncIterable[pb.ToWorker | None], write: Write) -> None:
         """Run the session until the client has said all and been answered.
@@ -69,9 +72,9 @@ class Session:
             WireError: what ended it otherwise.
         """
         writer = asyncio.create_task(self._write(write))
-        tasks = [writer, *map(asyncio.create_task, (self._read(messages), self._keep(), self._leave()))]
+        tasks = [writer, asyncio.create_task(self._read(messages))]
         try:
-            pending = set(tasks)
+            pending: set[asyncio.Future[None]] = {*tasks, self._ended}
             while writer in pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -82,11 +85,14 @@ class Session:
             raise
         finally:
             self._outbox.abandon()  # answers nobody takes must not wait for the garbage collector
+            self._is_draining = True
+            self._ended.cancel()
+            tasks += [self._leaver] if self._leaver is not None else []
             tasks += self._frames.abandon()
             tasks += self._proposals.values()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, self._ended, return_exceptions=True)
             self._site.tally.plans_held -= len(self._plans)
             self._plans.clear()
 
@@ -95,7 +101,25 @@ class Session:
         if not self._is_draining:
             self._is_draining = True
             self._outbox.put(pb.ToEdge(drain=pb.Drain(reason=reason, grace_s=grace_s)))
-            self._leaving.set()
+            self._leaver = asyncio.create_task(self._leave())
+
+    def beat(self) -> None:
+        """Send a heartbeat and end a silent session, unless it was this process that was held up.
+
+        To be called three times per liveness interval.
+        """
+        step_s = self._config.liveness_s / 3
+        before_s, self._beat_s = self._beat_s, self._site.clock()
+        if self._beat_s - before_s > 2 * step_s:
+            self._heard_s = self._beat_s
+        try:
+            self._check_peer(self._beat_s)
+        except WireError as error:
+            self._end(error)
+            return
+        if self._is_greeted and self._beat_s - self._wrote_s > step_s / 2:
+            self._beats += 1
+            self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=self._beats)))
 
     async def _read(self, messages: AsyncIterable[pb.ToWorker | None]) -> None:
         self._is_listening = True
@@ -116,33 +140,25 @@ class Session:
             await write(message)
             self._wrote_s = self._site.clock()
 
-    async def _keep(self) -> None:
-        """Send heartbeats and end a silent session, unless it was this process that was held up."""
-        step_s = self._config.liveness_s / 3
-        sequence = 0
-        while True:
-            slept_s = self._site.clock()
-            await asyncio.sleep(step_s)
-            now_s = self._site.clock()
-            if now_s - slept_s > 2 * step_s:
-                self._heard_s = now_s
-            if self._is_listening and now_s - self._heard_s > self._config.liveness_s:
-                raise Unreachable(f"nothing was heard for {self._config.liveness_s:g} s")
-            stalled_s = now_s - max(self._heard_s, self._wrote_s)
-            if not self._is_listening and self._outbox.is_full and stalled_s > self._config.stall_s:
-                raise Unreachable(f"the client took nothing for {self._config.stall_s:g} s")
-            if self._outbox.unacknowledged_s > self._config.stall_s:
-                raise Unreachable(f"the client acknowledged nothing for {self._config.stall_s:g} s")
-            if self._is_greeted:
-                sequence += 1
-                self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=sequence)))
+    def _check_peer(self, now_s: float) -> None:
+        """Raise where the client is gone, or takes nothing."""
+        if self._is_listening and now_s - self._heard_s > self._config.liveness_s:
+            raise Unreachable(f"nothing was heard for {self._config.liveness_s:g} s")
+        stalled_s = now_s - max(self._heard_s, self._wrote_s)
+        if not self._is_listening and self._outbox.is_full and stalled_s > self._config.stall_s:
+            raise Unreachable(f"the client took nothing for {self._config.stall_s:g} s")
+        if self._outbox.unacknowledged_s > self._config.stall_s:
+            raise Unreachable(f"the client acknowledged nothing for {self._config.stall_s:g} s")
 
     async def _leave(self) -> None:
-        await self._leaving.wait()
         await self._idle.wait()
         await asyncio.sleep(self._config.linger_s)
         await self._idle.wait()
-        raise Draining("the worker is going away")
+        self._end(Draining("the worker is going away"))
+
+    def _end(self, error: WireError) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
     def _handle(self, message: pb.ToWorker) -> None:
         body = message.WhichOneof("body")
@@ -249,14 +265,20 @@ class Session:
             return stages
 
         try:
-            stages = await self._site.worker.run(work, is_chore=True)
+            stages = await self._site.worker.run(work, client=self._frames.client, is_chore=True)
         except Exception as error:
             self._outbox.put(pb.ToEdge(failed=to_failed(frames.to_wire(error), plan_id=plan.plan_id)))
         else:
-            ready = ReadyPlan(plan=plan, stages=stages, prepare_s=self._site.clock() - start_s)
+            ready = ReadyPlan(
+                plan=plan,
+                stages=stages,
+                batchers=tuple(None if each is None else self._site.batchers.of(model, each) for each in stages),
+                prepare_s=self._site.clock() - start_s,
+            )
             self._plans[plan.plan_id] = ready
             if len(self._plans) > self._config.max_plans:
                 del self._plans[next(iter(self._plans))]  # a client that still wants it proposes it again
+                self._site.tally.counts["plans_evicted"] += 1
             else:
                 self._site.tally.plans_held += 1
             self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan.plan_id, prepare_s=ready.prepare_s)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
+from cloud.batching import Batchers
 from cloud.config import Config
 from cloud.store import Store
 from cloud.worker import Worker
@@ -13,13 +15,18 @@ from protos import messages as pb
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What a worker has done so far, and the plans that its sessions hold."""
+    """What a worker has done so far, and what its sessions hold now.
+
+    ``counts`` has, by name, all that was refused, dropped, cancelled or let go of since the start.
+    """
 
     sessions: int = 0
     plans_held: int = 0
+    bytes_held: int = 0
     frames_answered: int = 0
     frames_failed: int = 0
     calls_refused: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
 
     def note_refused_call(self) -> None:
         """A call came without a token that is taken."""
@@ -28,11 +35,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A worker: its options, models, compute thread and counters; ``clock`` is monotonic."""
+    """A worker: its options, models, compute thread, batches and counters; ``clock`` is monotonic."""
 
     config: Config
     store: Store
     worker: Worker
+    batchers: Batchers
     tally: Tally
     clock: Callable[[], float]
 
@@ -49,7 +57,22 @@ class Site:
             for model in self.store.models
         ]
 
-    def load(self) -> pb.Load:
-        """How busy the compute thread is, as a message."""
-        load = self.worker.load
-        return pb.Load(queued_frames=load.queued_jobs, busy_ratio=load.busy_ratio, job_s=load.job_s)
+    def load(self, client: Hashable = None) -> pb.Load:
+        """How busy the compute thread is, as a message; to a client also what others than it cause."""
+        load = self.worker.load_for(client)
+        message = pb.Load(queued_frames=load.queued_jobs, busy_ratio=load.busy_ratio, job_s=load.job_s)
+        if client is not None:
+            message.others_busy_ratio = load.others_busy_ratio
+            message.others_queued_frames = load.others_queued_jobs
+        return message
+
+    def counters(self) -> dict[str, int]:
+        """All that was counted since the start, by name."""
+        batches, batched_frames = self.worker.batches
+        return {
+            "sessions": self.tally.sessions,
+            "unauthenticated": self.tally.calls_refused,
+            "batches": batches,
+            "batched_frames": batched_frames,
+            **self.tally.counts,
+        }

@@ -64,8 +64,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A stage's segment, ready to run; where ``preprocess`` is set, ``source`` comes in and the record runs first."""
+    """A stage's segment, ready to run; with ``preprocess``, ``source`` comes in and this record runs first."""
 
+    name: Segment
     segment: RunnableSegment
     preprocess: Mapping[str, object] | None = None
 
@@ -109,7 +110,7 @@ def prepare(model: Model, segment: Segment, *, is_fitted: bool = False) -> Prepa
         inputs = tuple(value.name for value in model.bundle.graph.inputs)
         segment = Segment(model_digest=segment.model_digest, inputs=inputs, outputs=segment.outputs)
     try:
-        return Prepared(segment=model.engine.segment(segment), preprocess=record)
+        return Prepared(name=segment, segment=model.engine.segment(segment), preprocess=record)
     except SegmentError as error:
         raise InvalidMessage(f"the segment does not fit model {model.bundle.name}: {error}") from error
 

@@ -1,114 +1,50 @@
-"""The compute thread: one owner of a device and its engines, fed from a bounded queue.
+"""The compute thread: one owner of a device and its engines, fed from a bounded queue that is fair between clients.
 
 The event loop awaits ``run``; the work itself happens here, one job at a time, so engines need no locks and the machine
-is never oversubscribed. A queue that is full, or whose expected wait is longer than the caller's deadline, refuses at
-once and says when to come back. A job that nobody waits for any more is dropped before it starts, and told to stop
-(``should_stop``, asked between layers) once it runs.
+is never oversubscribed. Who is next, and who is refused, is decided by ``schedule``; what a job of each kind takes is
+measured (``costs``). A job that nobody waits for any more leaves the queue at once, and is told to stop
+(``should_stop``, asked between layers) once it runs. Jobs that say they may run together (``Group``) do so where that
+pays; each has its own outcome.
 
-Load is the share of recent time the thread was busy: an exponential average with a time constant of five seconds. The
-worker's own chores, such as measuring itself, are no load: they are over when it is asked for.
+Load is the share of recent time the thread was busy: an exponential average with a time constant of five seconds, and
+the same for each client. The worker's own chores, such as measuring itself, are no load and teach nothing about frames.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar, cast
 
+from cloud.costs import Costs
+from cloud.jobs import Group, Job, Ticket, WorkerLoad
+from cloud.schedule import Entry, FairQueue
+from cloud.shares import Shares
 from protos.errors import Cancelled, DeadlineExceeded, Overloaded
 
-_TIME_CONSTANT_S = 5.0
-_JOB_WEIGHT = 0.2
-_MIN_RETRY_S = 0.01
+_SWEEP_S = 0.01
+_OVERDUE = 0.1
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """What a running job knows of whoever waits for it."""
-
-    queue_s: float
-    should_stop: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLoad:
-    """How busy the compute thread is."""
-
-    queued_jobs: int
-    busy_ratio: float
-    job_s: float
-
-
-class _Runnable(Protocol):
-    @property
-    def is_chore(self) -> bool: ...
-
-    def start(self) -> None: ...
-
-    def abandon(self) -> None: ...
-
-
-class _Job(Generic[_T]):
-    def __init__(self, work: Callable[[Ticket], _T], deadline_s: float | None, *, is_chore: bool) -> None:
-        self._work = work
-        self.is_chore = is_chore
-        self._deadline_s = deadline_s
-        self._queued_s = time.monotonic()
-        self.future: Future[_T] = Future()
-        self.is_unwanted = False
-
-    def start(self) -> None:
-        now_s = time.monotonic()
-        if not self.future.set_running_or_notify_cancel():
-            return
-        if self._is_late():
-            self.future.set_exception(DeadlineExceeded("its time was over before its turn came"))
-        else:
-            try:
-                result = self._work(Ticket(queue_s=now_s - self._queued_s, should_stop=self._should_stop))
-            except BaseException as error:
-                self.future.set_exception(self._why(error))
-            else:
-                self.future.set_result(result)
-
-    def abandon(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(Cancelled("the worker has stopped"))
-
-    def _should_stop(self) -> bool:
-        return self.is_unwanted or self._is_late()
-
-    def _is_late(self) -> bool:
-        return self._deadline_s is not None and time.monotonic() > self._deadline_s
-
-    def _why(self, error: BaseException) -> BaseException:
-        if self.is_unwanted:
-            return Cancelled("the client no longer wants it")
-        if self._is_late():
-            return DeadlineExceeded("its time was over while it ran")
-        return error
 
 
 class Worker:
     """A compute thread and its queue. Start it, and close it: it is then joined."""
 
-    def __init__(self, *, max_queued: int, name: str = "cleft-compute") -> None:
-        self._max_queued = max_queued
-        self._jobs: deque[_Runnable] = deque()
+    def __init__(
+        self, *, max_queued: int, max_per_client: int = 32, batch_wait_s: float = 0.0, name: str = "cleft-compute"
+    ) -> None:
+        self._queue: FairQueue[Job[object]] = FairQueue(max_entries=max_queued, max_per_client=max_per_client)
+        self._batch_wait_s = batch_wait_s
         self._changed = threading.Condition()
         self._is_closed = False
-        self._is_busy = self._is_loaded = False
-        self._busy_ratio = 0.0
-        self._noted_s = time.monotonic()
-        self._job_s = 0.0
+        self._costs = Costs()
+        self._shares = Shares(time.monotonic())
+        self._running: tuple[Entry[Job[object]], ...] = ()
+        self._started_s = self._swept_s = 0.0
+        self._batches = self._batched_frames = 0
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -127,16 +63,49 @@ class Worker:
     @property
     def load(self) -> WorkerLoad:
         """How busy the thread is now."""
+        return self.load_for(None)
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """Runs of several frames so far, and the frames in them."""
+        return self._batches, self._batched_frames
+
+    def load_for(self, client: Hashable) -> WorkerLoad:
+        """How busy the thread is now, with what others than this client cause apart."""
         with self._changed:
-            self._note()
+            now_s = time.monotonic()
+            busy_ratio = self._shares.busy_ratio(now_s)
+            own_ratio = self._shares.busy_ratio_of(client, now_s) if client is not None else 0.0
+            queued = len(self._queue)
             return WorkerLoad(
-                queued_jobs=len(self._jobs), busy_ratio=min(1.0, max(0.0, self._busy_ratio)), job_s=self._job_s
+                queued_jobs=queued,
+                busy_ratio=busy_ratio,
+                job_s=self._costs.mean_s,
+                others_busy_ratio=min(busy_ratio, max(0.0, busy_ratio - own_ratio)),
+                others_queued_jobs=queued - (self._queue.waiting(client) if client is not None else 0),
             )
+
+    def check(self, *, client: Hashable, kind: Hashable, deadline_s: float | None) -> None:
+        """Refuse a job that would be refused if it came now.
+
+        Raises:
+            Overloaded: the queue has no room for it, or the deadline would pass before its end.
+        """
+        with self._changed:
+            cost_s = self._costs.of(kind)
+            entry: Entry[Job[object]] = Entry(
+                item=_NOTHING, client=client, cost_s=cost_s, deadline_s=deadline_s, key=None
+            )
+            now_s = time.monotonic()
+            self._queue.check(entry, now_s=now_s, busy_s=self._busy_s(now_s))
 
     async def run(
         self,
         work: Callable[[Ticket], _T],
         *,
+        client: Hashable = None,
+        kind: Hashable = None,
+        group: Group | None = None,
         deadline_s: float | None = None,
         is_urgent: bool = False,
         is_chore: bool = False,
@@ -145,66 +114,137 @@ class Worker:
 
         Args:
             work: what to do; it should give up where its ticket says so.
+            client: whose it is; clients get equal shares of the thread.
+            kind: what jobs of about the same cost have in common.
+            group: how it may run together with others of the same ``group.key``.
             deadline_s: monotonic time after which nobody wants the result.
             is_urgent: take it although the queue is full; it waits its turn like any other.
             is_chore: the worker's own: it counts neither as load nor as what a job takes.
 
         Raises:
-            Overloaded: the queue is full, or the deadline would pass before its turn comes.
+            Overloaded: the queue is full, or the deadline would pass before its end.
             DeadlineExceeded: the deadline passed.
             Cancelled: the worker is closed.
         """
-        job = _Job(work, deadline_s, is_chore=is_chore)
-        self._admit(job, deadline_s, is_urgent=is_urgent)
+        job = Job(work, deadline_s, kind=kind, group=group, is_chore=is_chore)
+        entry = self._push(cast("Job[object]", job), client, is_bound=is_urgent or is_chore)
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             job.is_unwanted = True
+            with self._changed:
+                self._queue.remove(entry)
             raise
 
-    def _admit(self, job: _Runnable, deadline_s: float | None, *, is_urgent: bool) -> None:
+    def _push(self, job: Job[object], client: Hashable, *, is_bound: bool) -> Entry[Job[object]]:
         with self._changed:
             if self._is_closed:
                 raise Cancelled("the worker has stopped")
-            wait_s = self._expected_wait_s()
-            retry_s = max(_MIN_RETRY_S, wait_s)
-            if not is_urgent and len(self._jobs) >= self._max_queued:
-                raise Overloaded(f"{len(self._jobs)} jobs wait already", retry_after_s=retry_s)
-            if deadline_s is not None and self._jobs and time.monotonic() + wait_s > deadline_s:
-                raise Overloaded(f"about {wait_s:.3f} s of work waits, more than the frame has", retry_after_s=retry_s)
-            self._jobs.append(job)
+            entry = Entry(
+                item=job,
+                client=client if not job.is_chore else ("chores", client),
+                cost_s=0.0 if job.is_chore else self._costs.of(job.kind),
+                deadline_s=job.deadline_s,
+                key=job.group.key if job.group is not None else None,
+                is_bound=is_bound,
+            )
+            now_s = time.monotonic()
+            victim = self._queue.push(entry, now_s=now_s, busy_s=self._busy_s(now_s))
             self._changed.notify()
+        if victim is not None:
+            victim.item.fail(
+                Overloaded("the queue is full, and this client has most in it", retry_after_s=victim.cost_s)
+            )
+        return entry
 
-    def _expected_wait_s(self) -> float:
-        return self._job_s * (len(self._jobs) + self._is_busy)
+    def _busy_s(self, now_s: float) -> float:
+        """How long what runs now is expected to take yet."""
+        if not self._running:
+            return 0.0
+        return max(
+            _OVERDUE * (spent_s := now_s - self._started_s), sum(entry.cost_s for entry in self._running) - spent_s
+        )
 
     def _loop(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._is_closed:
+                while not len(self._queue) and not self._is_closed:
                     self._changed.wait()
                 if self._is_closed:
-                    abandoned, self._jobs = self._jobs, deque()
+                    abandoned = self._queue.clear()
                     break
-                job = self._jobs.popleft()
-                self._note()
-                self._is_busy, is_chore = True, job.is_chore
-                self._is_loaded = not is_chore
-            start_s = time.monotonic()
-            job.start()
-            del job
-            with self._changed:
-                self._note()
-                self._is_busy = self._is_loaded = False
-                if not is_chore:
-                    took_s = time.monotonic() - start_s
-                    self._job_s += (_JOB_WEIGHT if self._job_s else 1.0) * (took_s - self._job_s)
-        for waiting in abandoned:
-            waiting.abandon()
+                late = self._sweep()
+                entries = self._next() if len(self._queue) else []
+            for entry in late:
+                entry.item.fail(DeadlineExceeded("its time would be over before its end"))
+            if entries:
+                self._run([entry.item for entry in entries])
+                self._settle(entries)
+            del entries, late
+        for entry in abandoned:
+            entry.item.fail(Cancelled("the worker has stopped"))
 
-    def _note(self) -> None:
-        """Fold the time since the last change into the busy share."""
+    def _sweep(self) -> list[Entry[Job[object]]]:
+        """Take out, now and then, what cannot be in time any more."""
         now_s = time.monotonic()
-        kept = math.exp(-(now_s - self._noted_s) / _TIME_CONSTANT_S)
-        self._busy_ratio = self._busy_ratio * kept + float(self._is_loaded) * (1.0 - kept)
-        self._noted_s = now_s
+        if now_s - self._swept_s < _SWEEP_S:
+            return []
+        self._swept_s = now_s
+        return self._queue.hopeless(now_s)
+
+    def _next(self) -> list[Entry[Job[object]]]:
+        """Take the next job and those that run with it."""
+        entries = [self._queue.pop()]
+        group = entries[0].item.group
+        if group is not None and (alike := self._queue.alike(group.key)):
+            most = group.most(alike + 1)
+            entries += self._queue.pop_like(group.key, most - 1)
+            until_s = entries[0].item.queued_s + self._batch_wait_s
+            while len(entries) < group.preferred > 1 and (left_s := until_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+                entries += self._queue.pop_like(group.key, group.preferred - len(entries))
+        now_s = time.monotonic()
+        self._running, self._started_s = tuple(entries), now_s
+        clients = [] if entries[0].item.is_chore else [entry.client for entry in entries]
+        self._shares.begin(clients, now_s)
+        return entries
+
+    def _run(self, jobs: Sequence[Job[object]]) -> None:
+        wanted = [job for job in jobs if job.begin()]
+        group = wanted[0].group if wanted else None
+        if len(wanted) == 1:
+            wanted[0].run()
+        elif wanted and group is not None:
+            self._batches += 1
+            self._batched_frames += len(wanted)
+            tickets = [job.ticket for job in wanted]
+            try:
+                outcomes = group.run([job.work for job in wanted], tickets)
+            except BaseException as error:
+                outcomes = [error] * len(wanted)
+            for job, outcome in zip(wanted, outcomes, strict=True):
+                job.finish(outcome)
+
+    def _settle(self, entries: Sequence[Entry[Job[object]]]) -> None:
+        jobs = [entry.item for entry in entries]
+        ran = [job for job in jobs if job.has_run]
+        with self._changed:
+            now_s = time.monotonic()
+            took_s = now_s - self._started_s
+            self._shares.end(now_s)
+            self._running = ()
+            for entry in entries:
+                self._queue.settle(entry, cost_s=took_s / len(entries))
+                is_telling = entry.item.is_done_well or took_s > entry.cost_s * len(entries)
+                if is_telling and entry.item.has_run and not entry.item.is_chore:
+                    self._costs.note(entry.item.kind, took_s / len(entries))
+        group = jobs[0].group
+        if group is None or self._is_closed:
+            return
+        if ran and all(job.is_done_well for job in jobs):
+            group.note(len(ran), took_s)
+        if (chore := group.take_chore()) is not None:
+            self._push(Job(lambda ticket: chore(), None, is_chore=True), None, is_bound=True)
+
+
+_NOTHING: Job[object] = Job(lambda ticket: None, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -95,3 +95,14 @@ class Engine(Protocol):
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every weight that these segments do not read; returns the bytes held afterwards."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """What an engine may offer beside: segments that take the rows of several frames at once."""
+
+    def batched(self, segment: Segment) -> RunnableSegment | None:
+        """A form of a segment whose tensors may have any number of rows in front; None where there is none.
+
+        Whether its rows are those that the segment gives one by one is for the caller to check.
+        """

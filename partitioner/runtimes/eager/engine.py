@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import warnings
@@ -12,14 +13,15 @@ import numpy as np
 import torch
 
 from partitioner.bundle import Bundle
-from partitioner.errors import SegmentError, UsageError
+from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.graph import Value
 from partitioner.plan import Segment
 from partitioner.runtimes import EAGER, Array, RuntimeInfo
 from partitioner.runtimes.binding import Binder
 from partitioner.runtimes.eager.program import Program, size_of
 from partitioner.runtimes.eager.weights import WeightTable
-from partitioner.subgraph import extract, weight_bytes
+from partitioner.runtimes.rows import ROWS, leading_of, with_rows
+from partitioner.subgraph import Subgraph, extract, weight_bytes
 
 _ALIGNMENT_BYTES = 64
 _KEPT_SEGMENTS = 64
@@ -89,6 +91,18 @@ class EagerEngine:
             del self._segments[next(iter(self._segments))]
         return found
 
+    def batched(self, segment: Segment) -> EagerSegment | None:
+        """A form of a segment that takes any number of rows; see ``Batching``."""
+        graph = self.bundle.graph
+        subgraph = extract(graph, segment)
+        leading = leading_of(graph, subgraph)
+        if leading != "one":
+            return self.segment(segment) if leading is not None else None
+        nodes = with_rows(graph, subgraph)
+        if nodes is None:
+            return None
+        return RowsSegment(self, segment, self._weights, self._allowed, rows=dataclasses.replace(subgraph, nodes=nodes))
+
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every weight that these segments do not read; returns the bytes held afterwards."""
         kept = {segment: self.segment(segment) for segment in segments}
@@ -105,16 +119,25 @@ class EagerEngine:
 class EagerSegment:
     """A segment, compiled and with its weights at hand."""
 
-    def __init__(self, engine: EagerEngine, segment: Segment, weights: WeightTable, allowed: Collection[str]) -> None:
+    def __init__(
+        self,
+        engine: EagerEngine,
+        segment: Segment,
+        weights: WeightTable,
+        allowed: Collection[str],
+        *,
+        rows: Subgraph | None = None,
+    ) -> None:
         graph = engine.bundle.graph
         self._engine = engine
-        self._subgraph = extract(graph, segment)
+        self._subgraph = rows or extract(graph, segment)
         self._binder = Binder(graph, self._subgraph)
         self.weight_names = self._subgraph.weights
         names = (
             *(value.name for value in self._subgraph.inputs),
             *self._subgraph.weights,
             *(node.name for node in self._subgraph.sizes),
+            *((ROWS,) if rows is not None else ()),
         )
         self._program = Program(
             self._subgraph.nodes,
@@ -180,8 +203,7 @@ class EagerSegment:
         return total, [*ends, total] if self._layer_starts else []
 
     def _run(self, tensors: Mapping[str, Array], before: Callable[[int], None] | None) -> dict[str, Array]:
-        binding = self._binder.bind(tensors)
-        sizes = [size_of(node, binding) for node in self._subgraph.sizes]
+        sizes = self._sizes(tensors)
         try:
             with torch.inference_mode():
                 given = [self._given(value.name, tensors[value.name]) for value in self.inputs]
@@ -190,6 +212,11 @@ class EagerSegment:
                 return {name: _to_numpy(result) for name, result in zip(self._subgraph.outputs, results, strict=True)}
         except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
             raise SegmentError(f"the model failed: {_first_line(error)}") from error
+
+    def _sizes(self, tensors: Mapping[str, Array]) -> list[int]:
+        """Check what is given; the numbers that the program takes after the weights."""
+        binding = self._binder.bind(tensors)
+        return [size_of(node, binding) for node in self._subgraph.sizes]
 
     def _given(self, name: str, array: Array) -> torch.Tensor | int:
         return int(array) if name in self._binder.numbers else self._to_torch(array)
@@ -207,6 +234,16 @@ class EagerSegment:
         if self._engine.device.type == "cpu":
             return tensor.clone() if tensor.data_ptr() % _ALIGNMENT_BYTES else tensor
         return tensor.to(self._engine.device)
+
+
+class RowsSegment(EagerSegment):
+    """A segment captured with one row, for as many as come."""
+
+    def _sizes(self, tensors: Mapping[str, Array]) -> list[int]:
+        counts = {array.shape[0] if array.ndim else 0 for array in tensors.values()}
+        if len(counts) != 1 or 0 in counts:
+            raise InputError("the tensors do not have the same number of rows")
+        return [*super()._sizes({name: array[:1] for name, array in tensors.items()}), *counts]
 
 
 def _to_numpy(result: object) -> Array:

@@ -17,8 +17,9 @@ from partitioner.runtimes.ort.onnxfile import OnnxFile
 from partitioner.runtimes.ort.parts import part_of, told_sizes
 from partitioner.runtimes.ort.segment import OrtSegment
 from partitioner.runtimes.ort.sessions import Block, Sessions, device_of
+from partitioner.runtimes.rows import leading_of
 from partitioner.segments import Cuts
-from partitioner.subgraph import weight_bytes
+from partitioner.subgraph import extract, weight_bytes
 
 SETTLED_RUNS = 8
 """Runs after which a segment is taken to stay, and is fused."""
@@ -110,6 +111,11 @@ class OrtEngine:
         self._segments[segment] = found
         self._trim()
         return found
+
+    def batched(self, segment: Segment) -> OrtSegment | None:
+        """The segment itself where it takes any number of rows; see ``Batching``."""
+        graph = self.bundle.graph
+        return self.segment(segment) if leading_of(graph, extract(graph, segment)) == "symbol" else None
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every session but those of these segments, which are fused; returns the bytes held afterwards."""

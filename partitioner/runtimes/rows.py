@@ -1,0 +1,73 @@
+"""Whether a segment's tensors have one leading axis of rows, so that frames may be laid one behind the other.
+
+Either every tensor that goes in or comes out has the same symbol there and nowhere else, or every one was captured with
+a literal 1. In the second case the sizes that the graph names itself stand in the way: a ``view`` to ``(1, 512)`` is
+rewritten to ``(rows, 512)``. Neither proves anything: rows may still be mixed on the way, by a mean over a batch or a
+sort, so whoever runs frames together compares with running them apart first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from partitioner.dims import symbols_of
+from partitioner.graph import Arg, Branch, Graph, Node, Ref, Value
+from partitioner.subgraph import Subgraph
+
+ROWS = "cleft.rows"
+"""Name of the number of rows in a rewritten graph; no value of a captured graph has a dot in its name."""
+
+_SIZED = frozenset({
+    "aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.expand.default"
+})  # fmt: skip
+
+Leading = Literal["symbol", "one"]
+
+
+def leading_of(graph: Graph, subgraph: Subgraph) -> Leading | None:
+    """What the leading axis of all that goes in and comes out is; None where rows cannot be laid together."""
+    values = (*subgraph.inputs, *(graph.value_of(name) for name in subgraph.outputs))
+    firsts = {value.shape[0] if value.shape else None for value in values}
+    if not subgraph.inputs or len(firsts) != 1 or any(_is_opaque(node) for node in subgraph.nodes):
+        return None
+    first = next(iter(firsts))
+    if first == 1:
+        return "one"
+    is_alone = isinstance(first, str) and first.isidentifier()
+    if not is_alone or any(first in symbols_of(dim) for value in values for dim in value.shape[1:]):
+        return None
+    return "symbol"
+
+
+def with_rows(graph: Graph, subgraph: Subgraph) -> tuple[Node, ...] | None:
+    """The nodes of a segment captured with one row, for any number of rows (``ROWS``); None where that is unclear."""
+    dependent = {value.name for value in subgraph.inputs}
+    made: list[Node] = []
+    for node in subgraph.nodes:
+        is_dependent = any(name in dependent for name in node.refs())
+        if is_dependent:
+            dependent.add(node.name)
+            if node.kind == "scalar" or (node.value is not None and not _is_row(node.value)):
+                return None
+        if node.op in _SIZED and (is_dependent or node.op == "aten.expand.default"):
+            node = _rewritten(node)
+        made.append(node)
+    return tuple(made) if all(name in dependent for name in subgraph.outputs) else None
+
+
+def _rewritten(node: Node) -> Node:
+    size = node.args[1] if len(node.args) > 1 else None
+    if not isinstance(size, tuple) or not size or size[0] != 1 or isinstance(size[0], bool):
+        return node
+    args: tuple[Arg, ...] = (node.args[0], (Ref(ROWS), *size[1:]), *node.args[2:])
+    return dataclasses.replace(node, args=args)
+
+
+def _is_row(value: Value) -> bool:
+    return bool(value.shape) and value.shape[0] == 1
+
+
+def _is_opaque(node: Node) -> bool:
+    """Whether a node's work may hang on its values: randomness, or a body that runs or does not."""
+    return node.is_random or any(isinstance(arg, Branch) for arg in (*node.args, *node.kwargs.values()))
