@@ -27,6 +27,7 @@ from edge.errors import BadReply, EdgeError, FrameCancelled, WorkerLost, WorkerR
 from edge.frames import Reply
 from partitioner.plan import Plan
 from partitioner.runtimes import Array
+from protos.security import PLAINTEXT, ClientSecurity
 
 _LOG = logging.getLogger(__name__)
 _RETRIED = frozenset({"UNKNOWN_PLAN", "CORRUPT"})
@@ -76,12 +77,14 @@ class Connection:
         *,
         clock: DeviceClock,
         timeouts: Timeouts = TIMEOUTS,
+        security: ClientSecurity = PLAINTEXT,
         now: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.target = target
         self._clock = clock
         self._timeouts = timeouts
+        self._security = security
         self._now = now
         self._jitter = jitter
         self._client: Client | None = None
@@ -158,7 +161,12 @@ class Connection:
         if self._dialling is None:
             if self._last is not None and self._now() < self._retry_at_s:
                 raise WorkerLost(self.target, reason=f"not dialled again yet ({self._last})")
-            client = Client(self.target, timeouts=replace(self._timeouts, dial_s=self._dial_s), clock=self._clock)
+            client = Client(
+                self.target,
+                timeouts=replace(self._timeouts, dial_s=self._dial_s),
+                clock=self._clock,
+                security=self._security,
+            )
             self._dialling = _Dialling(client, now=self._now)
         elif self._took_s is not None:
             wait_s = self._timeouts.glance_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from partitioner.cli.arguments import duration_s, target
+from partitioner.cli.security import add_client_security_arguments, client_security_of
 
 HELP = "ask a worker what it serves and how busy it is"
 
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=duration_s, default=5.0, metavar="TIME", help="how long to wait for it (default: 5s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON (schema cleft.status/1)")
+    add_client_security_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,12 +28,13 @@ def run(args: argparse.Namespace) -> int:
     from protos.errors import Unreachable
     from protos.reach import silence_of
 
-    channel = dial(args.target)
+    security = client_security_of(args)
+    channel = dial(args.target, security=security)
     try:
-        reply = WorkerStub(channel, target=args.target).status(timeout_s=args.timeout)
+        reply = WorkerStub(channel, target=args.target, security=security).status(timeout_s=args.timeout)
     except Unreachable as error:
         host, _, port = args.target.rpartition(":")
-        why = silence_of(host.removeprefix("[").removesuffix("]"), int(port)).reason
+        why = silence_of(host.removeprefix("[").removesuffix("]"), int(port), security=security).reason
         raise ListenError(f"no worker at {args.target}: {why}") from error
     finally:
         channel.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.settings import progress_bars
 from partitioner.cli.arguments import duration_s, target
+from partitioner.cli.security import add_client_security_arguments, client_security_of
 
 if TYPE_CHECKING:
     from edge.client import Client
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", type=duration_s, default=0.0, metavar="TIME", help="time to measure for (default: the worker's)"
     )
     parser.add_argument("--fresh", action="store_true", help="measure again, although the worker has a profile")
+    add_client_security_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from partitioner.profiles import dump_profile
 
     check_writable(args.output, flag="-o")
-    with Client.dial(args.cloud) as client, progress_bars() as on_progress:
+    security = client_security_of(args)
+    with Client.dial(args.cloud, security=security) as client, progress_bars() as on_progress:
         text = client.fetch_profile(
             _digest(client, args.model),
             budget_s=args.budget,

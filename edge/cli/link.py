@@ -6,6 +6,7 @@ import argparse
 
 from partitioner.cli.arguments import duration_s, target
 from partitioner.cli.output import print_json, print_table
+from partitioner.cli.security import add_client_security_arguments, client_security_of
 
 HELP = "measure the link to a worker"
 EXAMPLES = """\
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=duration_s, default=2.0, metavar="TIME", help="time to measure for (default: 2s)"
     )
+    add_client_security_arguments(parser)
     parser.add_argument("--json", action="store_true", help=f"print JSON of schema {SCHEMA}")
 
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.client import Client
     from partitioner.units import mbit, ms
 
-    with Client.dial(args.cloud) as client:
+    with Client.dial(args.cloud, security=client_security_of(args)) as client:
         link = client.measure_link(budget_s=args.budget)
     if args.json:
         print_json(
