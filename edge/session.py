@@ -49,6 +49,7 @@ from partitioner.runtimes.opening import EngineOptions, choose, load
 from partitioner.samples import NO_SAMPLES, SampleSet
 from partitioner.segments import LOCAL, Cuts
 from partitioner.units import size
+from protos.security import PLAINTEXT, ClientSecurity
 
 _PREPARE_RUNS = 3
 _KEPT_PLANS = 64
@@ -79,6 +80,7 @@ class Session:
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
         depth: how many requests of ``submit`` and ``stream`` are under way at once.
         live: what ``submit`` and ``stream`` do where no more can wait: ``block``, or ``drop-oldest``.
+        security: TLS and the token towards the worker; plain text stays on this machine unless it says otherwise.
         notify: takes lines for people.
         on_progress: takes what is being measured, and how far it is.
     """
@@ -109,6 +111,7 @@ class Session:
         profile_budget_s: float = 20.0,
         fresh_profiles: bool = False,
         timeouts: Timeouts = TIMEOUTS,
+        security: ClientSecurity = PLAINTEXT,
         notify: Callable[[str], None] = lambda line: None,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
@@ -127,6 +130,7 @@ class Session:
         self._profile_budget_s = profile_budget_s
         self._fresh_profiles = fresh_profiles
         self._timeouts = timeouts
+        self._security = security
         self._notify = notify
         self._on_progress = on_progress
         self._counters = Counters()
@@ -349,7 +353,9 @@ class Session:
         )
         targets = (embedded.wait_ready(),) if embedded is not None else self._targets
         if self._wish.needs_worker:
-            self._connection = Connection(targets[0], clock=self._clock, timeouts=self._timeouts)
+            self._connection = Connection(
+                targets[0], clock=self._clock, timeouts=self._timeouts, security=self._security
+            )
             self._resources.callback(self._connection.close)
             self._walker.connection = self._connection
             self.client.require_model(self.bundle.digest, self.bundle.name)
