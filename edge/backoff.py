@@ -2,8 +2,8 @@
 
 The pause counts from the beginning of the last dial, doubles up to a limit, and has jitter, so that devices do not come
 back in step. Trying a closed port is cheap; the limit is what a worker that is back is kept waiting. A worker that
-refuses *us* (a wrong token, another version, not our model) will do so again: the pause is long, and ends all the same,
-for what is wrong there may be mended there.
+refuses *us* (a wrong token or certificate, another version, not our model) will do so again: the pause is long, and
+ends all the same, for what is wrong may be mended meanwhile.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge.config import Timeouts
-from edge.errors import WorkerRefused
+from edge.errors import NotSecured, NotTrusted, WorkerRefused
 from partitioner.errors import CleftError
 
-LASTING = frozenset({"UNAUTHENTICATED", "UNKNOWN_MODEL", "UNSUPPORTED", "INVALID"})
-"""Refusals that dialling again at once does not mend."""
+_LASTING = frozenset({"UNAUTHENTICATED", "UNKNOWN_MODEL", "UNSUPPORTED"})
 
 
 def is_lasting(error: CleftError | None) -> bool:
-    """Whether dialling ended in a refusal that will be repeated."""
-    return isinstance(error, WorkerRefused) and error.code in LASTING
+    """Whether dialling ended in what dialling again at once does not mend."""
+    if isinstance(error, WorkerRefused):
+        return error.code in _LASTING
+    return isinstance(error, NotTrusted | NotSecured)
 
 
 class Backoff:
