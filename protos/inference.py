@@ -128,13 +128,12 @@ def inference_handlers(service: InferenceService) -> grpc.GenericRpcHandler:
 
 def _unary(
     method: Callable[[_Asked | None, grpc.ServicerContext], _Told], asked: type[_Asked], told: type[_Told]
-) -> grpc.RpcMethodHandler[_Asked | None, _Told]:
-    def read(data: bytes) -> _Asked | None:
+) -> grpc.RpcMethodHandler[bytes, _Told]:
+    def call(data: bytes, context: grpc.ServicerContext) -> _Told:
         try:
-            return asked.FromString(data)
-        except DecodeError:  # the service refuses it in a line; gRPC would log a traceback
-            return None
+            request = asked.FromString(data)
+        except DecodeError:  # left to gRPC it would be a traceback in the log and INTERNAL outside
+            return method(None, context)
+        return method(request, context)
 
-    return grpc.unary_unary_rpc_method_handler(
-        method, request_deserializer=read, response_serializer=told.SerializeToString
-    )
+    return grpc.unary_unary_rpc_method_handler(call, response_serializer=told.SerializeToString)

@@ -11,6 +11,7 @@ PROGRAM = Program(
     summary="Run neural networks on a device, the front here and the back on a worker.",
     commands={
         "run": "edge.cli.run",
+        "serve": "edge.cli.serve",
         "advise": "edge.cli.advise",
         "link": "edge.cli.link",
         "fetch-profile": "edge.cli.fetch_profile",

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from partitioner.cli.arguments import at_least_one, duration_s, positive_int, target
+from partitioner.cli.arguments import at_least_one, duration_s, positive_int, targets
 from partitioner.cli.codecs import add_codec_arguments, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import progress
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
+from partitioner.cli.security import add_client_security_arguments, client_security_of
 
 if TYPE_CHECKING:
     from edge.advisor import OnProgress
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from partitioner.bundle import Bundle
 
 
-def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the worker is, what computes here, and which codecs may be chosen."""
+def add_session_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    without_cloud: str = "one is started here as a child process, and stopped at the end",
+) -> None:
+    """Where the workers are, what computes here, and which codecs may be chosen."""
     parser.add_argument(
         "--cloud",
-        type=target,
+        type=targets,
+        action="append",
         metavar="HOST:PORT",
-        help="the worker (default: one is started here as a child process, and stopped at the end)",
+        help=f"the worker; several, best first, with commas or repeated (default: {without_cloud})",
     )
     add_codec_arguments(parser)
     add_constraint_arguments(parser, has_deadline=False)
@@ -53,6 +59,40 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="profile both sides again within --budget, although profiles are kept"
     )
+    add_client_security_arguments(parser)
+
+
+def add_request_arguments(parser: argparse.ArgumentParser, *, depth: int) -> None:
+    """Which plan requests take, how long, and how many at once."""
+    parser.add_argument("--cut", default="auto", help="auto, local, cloud, or a cut's name or id (default: auto)")
+    parser.add_argument(
+        "--codec",
+        metavar="NAME",
+        help="codec of what crosses (int8+zstd), of each tensor (a=int8,b=none) or of the input (source:fit-webp); "
+        "auto chooses (default: exact where the cut is named)",
+    )
+    parser.add_argument("--deadline", type=duration_s, metavar="TIME", help="time that a request may take")
+    parser.add_argument(
+        "--no-fallback", action="store_true", help="fail where the worker does, instead of finishing here"
+    )
+    parser.add_argument("--pin-plan", action="store_true", help="drop the weights that the plan does not need here")
+    parser.add_argument(
+        "--depth",
+        type=positive_int,
+        default=depth,
+        metavar="N",
+        help=f"requests under way at once, so that computing and sending overlap (default: {depth})",
+    )
+    parser.add_argument(
+        "--live",
+        choices=("block", "drop-oldest"),
+        help="what happens where no more can wait (default: block; drop-oldest for cameras)",
+    )
+
+
+def clouds_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Every worker that was named, each once."""
+    return tuple(dict.fromkeys(each for group in args.cloud or () for each in group))
 
 
 def session_of(
@@ -64,7 +104,7 @@ def session_of(
 
     return Session(
         bundle,
-        cloud=args.cloud,
+        cloud=clouds_of(args) or None,
         cut=cut,
         codec=codec,
         codecs=codecs_of(args),
@@ -83,8 +123,11 @@ def session_of(
         deadline_s=getattr(args, "deadline", None),
         fallback=not getattr(args, "no_fallback", False),
         pin_plan=getattr(args, "pin_plan", False),
+        depth=getattr(args, "depth", 1),
+        live=getattr(args, "live", None) or "block",
         profile_budget_s=args.budget,
         fresh_profiles=args.fresh,
+        security=client_security_of(args),
         notify=lambda line: print(f"cleft-edge: {line}", file=sys.stderr),
         on_progress=on_progress,
     )

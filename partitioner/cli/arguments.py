@@ -89,6 +89,22 @@ def target(text: str) -> str:
     return f"{host}:{port}"
 
 
+def targets(text: str) -> tuple[str, ...]:
+    """One or several ``HOST:PORT``, with commas between."""
+    found = tuple(target(part) for part in text.split(",") if part.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give {_EXAMPLE_TARGET}")
+    return found
+
+
+def port(text: str) -> int:
+    """A port to listen on, from 0 to 65535; 0 asks the system for a free one."""
+    number = not_negative_int(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return number
+
+
 def listen_target(text: str) -> str:
     """``HOST:PORT`` where port 0 asks the system for a free one."""
     host, port = split_target(text)
