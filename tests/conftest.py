@@ -25,8 +25,9 @@ hypothesis.settings.register_profile("cleft", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("cleft")
 
 GRACE_S = 5.0
-_LIVES_ON = ("pytest_timeout", "_poll_wrapper", "pydevd")
-"""Parts of names of threads that end with the process: the test runner's own, and grpc.aio's single poller."""
+_LIVES_ON = ("pytest_timeout", "_poll_wrapper", "pydevd", "Dummy-")
+"""Parts of names of threads that end with the process: the test runner's own, grpc.aio's single poller, and threads of
+gRPC's core that called into Python, which gives them a name."""
 
 
 @pytest.fixture(scope="session", autouse=True)
