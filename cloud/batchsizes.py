@@ -1,8 +1,9 @@
 """Which batch size pays: measured on line, so that running frames together never makes them slower.
 
 Sizes are powers of two. A size is used only where the median of its recent runs takes clearly less per frame than
-running them singly; the next larger one is tried now and then, one run at a time, so a size that does not pay costs a
-few runs in hundreds. What is measured is forgotten run by run: a neighbour on the machine changes what pays.
+running them singly. Every size gets a few runs when so many frames first wait, and from then on the sizes are tried in
+turn, once in so many runs: what does not pay costs one run in hundreds, and what begins to pay, because a neighbour
+left the machine, is noticed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from statistics import median
 _SAMPLES = 7
 _FIRST_TRIES = 3
 _CLEARLY = 0.97
+_HOPELESS = 1.25
 _RUNS_BETWEEN_TRIES = 64
 
 
@@ -34,12 +36,11 @@ class BatchSizes:
             return 1
         fitting = _powers(min(waiting, self._most))
         best = self._best(fitting)
-        tried = next((size for size in fitting if size > best), None)
-        if tried is not None and (not self._is_known(tried) or self._runs % _RUNS_BETWEEN_TRIES == 0):
-            return tried
-        if best > 1 and self._runs % _RUNS_BETWEEN_TRIES == _RUNS_BETWEEN_TRIES // 2:
-            return 1
-        return best
+        unknown = next((size for size in fitting if not self._is_known(size)), None)
+        if unknown is not None and self._is_promising(unknown):
+            return unknown
+        turn, is_turn = divmod(self._runs, _RUNS_BETWEEN_TRIES)
+        return fitting[turn % len(fitting)] if not is_turn else best
 
     def note(self, size: int, took_s: float) -> None:
         """A batch of this size has taken so long."""
@@ -69,6 +70,11 @@ class BatchSizes:
             and per_frame_s < _CLEARLY * single_s
         ]
         return -min(paying)[1] if paying else 1
+
+    def _is_promising(self, size: int) -> bool:
+        """Whether half this size is not so slow that this one need not be tried."""
+        single_s, half_s = self.per_frame_s(1), self.per_frame_s(size // 2)
+        return single_s is None or half_s is None or half_s < _HOPELESS * single_s
 
     def _is_known(self, size: int) -> bool:
         return len(self._per_frame_s.get(size, ())) >= _FIRST_TRIES

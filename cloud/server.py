@@ -1,4 +1,7 @@
-"""A worker from start to end: open the models, listen, serve, drain, stop.
+"""A worker from start to end: listen, open and warm up the models, serve, drain, stop.
+
+It listens before the models are ready, so that probes and ``Status`` tell how far it is; sessions are let in after. A
+model that cannot be opened is listed with the reason, and the others are served.
 
 Stopping is orderly: new work is refused, clients are told to move on, frames in flight are answered, and only what is
 still there after the grace is cut off.
@@ -20,7 +23,7 @@ from cloud.errors import ListenError, NoModelError
 from cloud.profiling import Measure, Profiler, measure_bundle
 from cloud.servicer import Servicer
 from cloud.site import Site, Tally
-from cloud.store import Model, OpenEngine, ServedBundle, Store, open_model
+from cloud.store import LOADING, Broken, Model, OpenEngine, ServedBundle, Store, open_model
 from cloud.worker import Worker
 from protos.channel import SERVER_OPTIONS, worker_handlers
 from protos.security import OPEN, ServerSecurity
@@ -53,8 +56,11 @@ class Server:
         self._server: grpc.aio.Server | None = None
         self._health: health.aio.HealthServicer | None = None
 
-    async def start(self, bundles: Sequence[ServedBundle]) -> int:
-        """Open the models, then listen; returns the port.
+    async def start(self, bundles: Sequence[ServedBundle], *, broken: Sequence[Broken] = ()) -> int:
+        """Listen, then open the models; returns the port once they are ready.
+
+        Args:
+            broken: what was to be served too, and why it cannot be.
 
         Raises:
             NoModelError: none of the models can be served.
@@ -62,8 +68,10 @@ class Server:
         """
         self._worker.start()
         try:
-            store = await self._open(bundles)
-            return await self._listen(store)
+            store = Store([Model(bundle=bundle, engine=None, reason=LOADING) for bundle in bundles], broken=broken)
+            port = await self._listen(store)
+            await self._open(store)
+            return port
         except BaseException:
             await self.stop(grace_s=0.0)
             raise
@@ -83,18 +91,30 @@ class Server:
         if not await asyncio.to_thread(self._worker.close, timeout_s=left_s):
             _LOG.warning("a job did not stop within the grace; leaving it behind")
 
-    async def _open(self, bundles: Sequence[ServedBundle]) -> Store:
-        models = [await self._open_one(bundle) for bundle in bundles]
-        if not any(model.engine is not None for model in models):
-            reasons = "; ".join(f"{model.bundle.name}: {model.reason}" for model in models)
+    async def _open(self, store: Store) -> None:
+        for each in store.models:
+            model = await self._open_one(each.bundle)
+            store.put(model)
+            if model.engine is not None:
+                await self._tell(model.digest, is_serving=True)
+        faults = [*((each.name, each.reason) for each in store.broken), *_unready(store.models)]
+        if not any(model.engine is not None for model in store.models):
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in faults)
             raise NoModelError(f"no model can be served: {reasons or 'none was named'}")
-        for model in models:
-            if model.engine is None:
-                _LOG.warning("%s is not ready: %s", model.bundle.name, model.reason)
-        return Store(models)
+        for name, reason in faults:
+            _LOG.warning("%s is not ready: %s", name, reason)
+        store.is_loading = False
+        await self._tell("", is_serving=True)
 
     async def _open_one(self, bundle: ServedBundle) -> Model:
-        return await self._worker.run(lambda ticket: open_model(bundle, self._open_engine), is_chore=True)
+        return await self._worker.run(
+            lambda ticket: open_model(bundle, self._open_engine, should_stop=ticket.should_stop), is_chore=True
+        )
+
+    async def _tell(self, service: str, *, is_serving: bool) -> None:
+        states = health_pb2.HealthCheckResponse
+        if self._health is not None:
+            await self._health.set(service, states.SERVING if is_serving else states.NOT_SERVING)
 
     async def _listen(self, store: Store) -> int:
         config = self._config
@@ -117,9 +137,11 @@ class Server:
         port = self._security.listen(self._server, listens_on)
         if not port:
             raise ListenError(f"cannot listen on {listens_on}: it is in use, or not an address of ours")
+        for service in ("", *(model.digest for model in store.models)):
+            await self._tell(service, is_serving=False)
         await self._server.start()
-        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-        for model in store.models:
-            await self._health.set(model.digest, serving if model.engine is not None else not_serving)
-        await self._health.set("", serving)
         return port
+
+
+def _unready(models: Sequence[Model]) -> list[tuple[str, str]]:
+    return [(model.bundle.name, model.reason) for model in models if model.engine is None]

@@ -14,7 +14,7 @@ from cloud.session import Session
 from cloud.site import Site
 from protos import messages as pb
 from protos.documents import pack_document
-from protos.errors import Draining, InternalFailure, InvalidMessage, Overloaded, WireError
+from protos.errors import Draining, InternalFailure, InvalidMessage, Overloaded, Unreachable, WireError
 from protos.status import CODE_METADATA, one_line, to_status
 
 _LOG = logging.getLogger(__name__)
@@ -112,6 +112,8 @@ class Servicer:
     ) -> None:
         if self._is_draining:
             raise Draining("the worker is going away: use another")
+        if self._site.store.is_loading:
+            raise Unreachable("the worker is loading its models: come back")
         if len(self._sessions) >= self._site.config.max_sessions:
             self._site.tally.counts["sessions_refused"] += 1
             raise Overloaded(f"the worker has {len(self._sessions)} sessions already", retry_after_s=_RETRY_S)

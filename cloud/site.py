@@ -55,7 +55,7 @@ class Site:
                 runtime="" if model.engine is None else model.engine.info.name,
             )
             for model in self.store.models
-        ]
+        ] + [pb.ModelInfo(name=each.name, reason=each.reason) for each in self.store.broken]
 
     def load(self, client: Hashable = None) -> pb.Load:
         """How busy the compute thread is, as a message; to a client also what others than it cause."""

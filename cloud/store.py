@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from partitioner.dims import shape_of
-from partitioner.errors import CleftError, SegmentError, UsageError
+from partitioner.errors import BundleError, CleftError, SegmentError, UsageError
 from partitioner.graph import Graph
 from partitioner.plan import Segment
 from partitioner.preprocess import fitted
@@ -23,6 +23,7 @@ from protos.codecs import DTYPES
 from protos.errors import InvalidMessage, Unsupported
 
 _LOG = logging.getLogger(__name__)
+LOADING = "loading..."
 
 
 class ServedBundle(Protocol):
@@ -71,14 +72,26 @@ class Prepared:
     preprocess: Mapping[str, object] | None = None
 
 
-def open_model(bundle: ServedBundle, open_engine: OpenEngine) -> Model:
-    """Open a bundle's engine; a failure is kept as the reason. Call on the compute thread.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Something that was to be served and is no bundle that can be read."""
+
+    name: str
+    reason: str
+
+
+def open_model(
+    bundle: ServedBundle, open_engine: OpenEngine, *, should_stop: Callable[[], bool] = lambda: False
+) -> Model:
+    """Open a bundle's engine and run the whole model once; a failure is kept as the reason. Call on the compute thread.
 
     Raises:
         UsageError: no engine can be opened with these options, whatever the model.
     """
     try:
-        return Model(bundle=bundle, engine=open_engine(bundle))
+        model = Model(bundle=bundle, engine=open_engine(bundle))
+        _warm_up_whole(model, should_stop)
+        return model
     except UsageError:
         raise
     except CleftError as error:
@@ -127,15 +140,39 @@ def warm_up(model: Model, prepared: Prepared, *, should_stop: Callable[[], bool]
             for value in prepared.segment.inputs
         }
         prepared.segment(zeros, should_stop=should_stop)
+    except BundleError:
+        raise
     except CleftError as error:
         _LOG.info("%s was not warmed up: %s", model.bundle.name, error)
 
 
-class Store:
-    """Models by digest. Read-only once filled, so any thread may look."""
+def _warm_up_whole(model: Model, should_stop: Callable[[], bool]) -> None:
+    """Have every weight in memory, and find out now whether they can be read.
 
-    def __init__(self, models: Iterable[Model]) -> None:
+    Raises:
+        BundleError: they cannot.
+    """
+    graph = model.bundle.graph
+    whole = Segment(model_digest=model.digest, inputs=graph.input_names, outputs=graph.output_names)
+    try:
+        prepared = prepare(model, whole)
+    except (SegmentError, InvalidMessage) as error:
+        _LOG.info("%s was not warmed up: %s", model.bundle.name, error)
+    else:
+        warm_up(model, prepared, should_stop=should_stop)
+
+
+class Store:
+    """Models by digest. Written by the event loop alone; ``is_loading`` until every one was tried."""
+
+    def __init__(self, models: Iterable[Model], *, broken: Iterable[Broken] = ()) -> None:
         self._models = {model.digest: model for model in models}
+        self.broken = tuple(broken)
+        self.is_loading = True
+
+    def put(self, model: Model) -> None:
+        """A model has changed its state."""
+        self._models[model.digest] = model
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._models

@@ -23,7 +23,8 @@ from partitioner.cli.security import add_server_security_arguments, server_secur
 
 if TYPE_CHECKING:
     from cloud.config import Config
-    from cloud.store import ServedBundle
+    from cloud.store import Broken, ServedBundle
+    from partitioner.bundle import Bundle
     from protos.security import ServerSecurity
     from protos.tensors import Limits
 
@@ -57,7 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-frame-mib", type=_frame_mib, default=256, metavar="N", help="largest frame taken (default: 256)"
     )
     parser.add_argument(
-        "--max-sessions", type=positive_int, default=256, metavar="N", help="most sessions at a time (default: 256)"
+        "--max-sessions", type=positive_int, default=2048, metavar="N", help="most sessions at a time (default: 2048)"
+    )
+    parser.add_argument(
+        "--max-memory-mib",
+        type=positive_int,
+        default=4096,
+        metavar="N",
+        help="most memory for frames of all sessions together (default: 4096)",
+    )
+    parser.add_argument(
+        "--max-batch", type=positive_int, default=16, metavar="N", help="most frames in one run; 1: never (default: 16)"
+    )
+    parser.add_argument(
+        "--batch-wait",
+        type=duration_s,
+        default=0.0,
+        metavar="TIME",
+        help="how long frames of a busy worker may wait to be run together (default: 0s)",
     )
     parser.add_argument(
         "--allow-ops", action="append", default=[], metavar="NAMESPACE", help="an operator namespace beside aten"
@@ -100,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
         max_sessions=args.max_sessions,
         limits=_limits(args.max_frame_mib),
         max_session_bytes=max(1024, 4 * args.max_frame_mib) * _MIB,
+        max_worker_bytes=args.max_memory_mib * _MIB,
+        max_batch=args.max_batch,
+        batch_wait_s=args.batch_wait,
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(config, security, args, parent=parent if args.exit_with_parent else None))
@@ -110,7 +131,6 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
     from cloud.server import Server
     from partitioner.bundle import Bundle
     from partitioner.runtimes import Engine
-    from partitioner.zoo import resolve_request
 
     def open_engine(bundle: ServedBundle) -> Engine:
         from partitioner.runtimes.opening import EngineOptions, choose, load
@@ -128,12 +148,12 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
-    bundles = [await asyncio.to_thread(resolve_request, request_of(args, spec)) for spec in args.model]
+    bundles, broken = await asyncio.to_thread(_resolve, args)
     for bundle in bundles:
         for line in bundle.manifest.notes:
             _note(f"{bundle.name}: {line}", args)
     server = Server(config, open_engine=open_engine, security=security)
-    port = await server.start(bundles)
+    port = await server.start(bundles, broken=broken)
     try:
         _announce(config.host, port, bundles, as_json=args.json)
         await stop.wait()
@@ -141,6 +161,30 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
         if watch is not None:
             watch.cancel()
         await server.stop()
+
+
+def _resolve(args: argparse.Namespace) -> tuple[list[Bundle], list[Broken]]:
+    """The bundles of the models that were named; of several, those that cannot be read are told apart.
+
+    Raises:
+        CleftError: there is none.
+    """
+    from cloud.store import Broken
+    from partitioner.errors import CleftError, UsageError
+    from partitioner.zoo import resolve_request
+
+    bundles: list[Bundle] = []
+    faults: list[tuple[str, CleftError]] = []
+    for spec in args.model:
+        try:
+            bundles.append(resolve_request(request_of(args, spec)))
+        except UsageError:
+            raise
+        except CleftError as error:
+            faults.append((spec, error))
+    if faults and not bundles:
+        raise faults[0][1]
+    return bundles, [Broken(name=spec, reason=str(error)) for spec, error in faults]
 
 
 def _note(line: str, args: argparse.Namespace) -> None:

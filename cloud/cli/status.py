@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         "job_s": reply.load.job_s,
         "frames_answered": reply.frames_answered,
         "frames_failed": reply.frames_failed,
+        "counters": dict(sorted(reply.counters.items())),
         "models": models,
     }
     if args.json:
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         f"frames: {reply.frames_answered} answered, {reply.frames_failed} failed, {reply.load.queued_frames} waiting; "
         f"busy {reply.load.busy_ratio:.0%}"
     )
+    counted = ", ".join(f"{name} {count}" for name, count in sorted(reply.counters.items()) if count)
+    print(f"counters: {counted or 'nothing yet'}")
     rows = [
         (model.name, model.digest[:12], model.runtime, "ready" if model.ready else f"not ready: {model.reason}")
         for model in reply.models
