@@ -22,7 +22,7 @@ from partitioner.cli import main as plan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "json_fields.json"
 README = Path(__file__).parents[2] / "README.md"
-FREE = ("binding", "versions", "outputs", "codecs", "scores", "without")
+FREE = ("binding", "versions", "outputs", "codecs", "scores", "without", "counters")
 """Objects whose keys are names of the model's or the machine's own."""
 
 
