@@ -13,13 +13,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from edge.bandwidth import IGNORED, LinkObserver
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
 from edge.errors import EdgeError, WorkerLost, WorkerRefused
-from edge.keeper import Keeper, WorkerHealth
+from edge.keeper import Keeper, Make, WorkerHealth
 from edge.reach import split_target
 from edge.telemetry import Counters
 from partitioner.errors import CleftError, UsageError
@@ -189,12 +190,12 @@ class Fleet:
         with self._plans_lock:
             return list(reversed(self._plans.values()))
 
-    def _maker(self, target: str) -> Callable[[Callable[[], None], float | None], Client]:
-        def make(on_change: Callable[[], None], rate_bytes_per_s: float | None) -> Client:
+    def _maker(self, target: str) -> Make:
+        def make(on_change: Callable[[], None], dial_s: float, rate_bytes_per_s: float | None) -> Client:
             return Client(
                 target,
                 clock=self._clock,
-                timeouts=self._timeouts,
+                timeouts=replace(self._timeouts, dial_s=dial_s),
                 limits=self._limits,
                 security=self._security,
                 observer=self._observer(target),

@@ -20,18 +20,21 @@ from edge.backoff import Backoff, is_lasting
 from edge.breaker import Breaker
 from edge.client import Client
 from edge.config import Timeouts
-from edge.errors import BadReply, DeadlineExceeded, WorkerLost, WorkerRefused, WorkerUnreachable
+from edge.dialling import Dial
+from edge.errors import BadReply, DeadlineExceeded, WorkerLost, WorkerRefused
 from edge.telemetry import Counters
 from partitioner.errors import CleftError
 
 _LOG = logging.getLogger(__name__)
-_DIALS_AT_ONCE = 5
+_DIALS_AT_ONCE = 6
+_FULL_EVERY = 4
 _SLACK = 3.0
 """A link may take this many times as long as it took at best."""
 _LEAVING_TICK_S = 0.1
 _FAULTS = frozenset({"OVERLOADED", "INTERNAL", "CORRUPT", "UNKNOWN_MODEL", "UNSUPPORTED", "UNAUTHENTICATED"})
 """Refusals of a frame that speak against the worker, not against the frame."""
 
+Make = Callable[[Callable[[], None], float, "float | None"], Client]
 State = Literal["up", "on trial", "left alone", "draining", "dialling", "waiting", "refused", "closed"]
 
 
@@ -46,63 +49,6 @@ class WorkerHealth:
     for_s: float
 
 
-class _Dial:
-    """A session being dialled on a thread of its own; ``error`` is why there is none, once it ``is_done``."""
-
-    def __init__(
-        self, make: Callable[[], Client], prepare: Callable[[Client], None], *, target: str, now: Callable[[], float]
-    ) -> None:
-        self._make, self._prepare, self._now = make, prepare, now
-        self._target = target
-        self._lock = threading.Lock()
-        self._is_cancelled = False
-        self.client: Client | None = None
-        self.error: CleftError | None = None
-        self.begun_s = self.welcomed_s = self.ended_s = now()
-        self.is_done = False
-        self._thread: threading.Thread | None = None
-
-    def start(self, on_end: Callable[[], None]) -> None:
-        """Begin; ``on_end`` is called on the dial's own thread."""
-        self._thread = threading.Thread(target=self._run, args=(on_end,), name="cleft-dialler", daemon=True)
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Give it up."""
-        with self._lock:
-            self._is_cancelled = True
-            client = self.client
-        if client is not None:
-            client.close(is_abrupt=True)
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for its thread to end."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-
-    def _run(self, on_end: Callable[[], None]) -> None:
-        try:
-            client = self._make()
-            with self._lock:
-                self.client = client
-                is_cancelled = self._is_cancelled
-            if is_cancelled:
-                client.close(is_abrupt=True)
-            client.greet()
-            self.welcomed_s = self._now()
-            self._prepare(client)
-        except CleftError as error:
-            self.error = error
-        except Exception as error:
-            _LOG.exception("dialling failed")
-            self.error = WorkerUnreachable(self._target, reason=f"internal error: {error}")
-        if self.error is not None and self.client is not None:
-            self.client.close(is_abrupt=True)
-        self.ended_s = self._now()
-        self.is_done = True
-        on_end()
-
-
 class Keeper:
     """Keeps one worker. Any thread may ask; ``on_change`` is called, by any thread, when the answer may be another."""
 
@@ -110,7 +56,7 @@ class Keeper:
         self,
         target: str,
         *,
-        make: Callable[[Callable[[], None], float | None], Client],
+        make: Make,
         prepare: Callable[[Client], None],
         offer: Callable[[Client], None],
         timeouts: Timeouts,
@@ -119,9 +65,9 @@ class Keeper:
         now: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        """``make`` takes what to call on news of the session, and the rate to begin with; ``prepare`` may refuse it.
+        """``make`` takes what to call on news of the session, how long dialling may take, and the rate to begin with.
 
-        ``offer`` proposes to a session in use what it has not been asked for yet; it must not wait.
+        ``prepare`` may refuse a new session; ``offer`` proposes to one in use what is new, without waiting.
         """
         self.target = target
         self._make, self._prepare, self._offer = make, prepare, offer
@@ -134,10 +80,11 @@ class Keeper:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._leaving: list[Client] = []
-        self._dials: list[_Dial] = []
-        self._spent: list[_Dial] = []
+        self._dials: list[Dial] = []
+        self._spent: list[Dial] = []
         self._error: CleftError | None = None
         self._has_tried = False
+        self._misses = 0
         self._took_s: float | None = None
         self._rate_bytes_per_s: float | None = None
         self._next_s = self._since_s = self._lost_s = now()
@@ -301,9 +248,20 @@ class Keeper:
         beside_s = self._timeouts.dial_s / 2 if self._took_s is None else _SLACK / 2 * self._took_s
         return max(self._next_s, self._dials[-1].begun_s + beside_s)
 
+    def _dial_s(self) -> float:
+        """How long the next dial may take: for a worker that was lost half the time, unless its link needs more.
+
+        Others begin beside it, and one dial in four has the full time, for a link that has become slower.
+        """
+        if self._took_s is None or self._misses % _FULL_EVERY == _FULL_EVERY - 1:
+            return self._timeouts.dial_s
+        return min(self._timeouts.dial_s, max(self._timeouts.dial_s / 2, _SLACK * self._took_s))
+
     def _dial(self, now_s: float) -> None:
-        dial = _Dial(
-            lambda: self._make(self._note_news, self._rate_bytes_per_s),
+        dial_s, rate_bytes_per_s = self._dial_s(), self._rate_bytes_per_s
+        self._misses += 1
+        dial = Dial(
+            lambda: self._make(self._note_news, dial_s, rate_bytes_per_s),
             self._prepare,
             target=self.target,
             now=self._now,
@@ -331,10 +289,11 @@ class Keeper:
             if self._error is not None:
                 self._on_change()
 
-    def _take(self, dial: _Dial, now_s: float) -> None:
+    def _take(self, dial: Dial, now_s: float) -> None:
         """A session is there: offer it, and give the other dials up."""
         assert dial.client is not None
         took_s = dial.welcomed_s - dial.begun_s
+        self._misses = 0
         with self._lock:
             self._client = dial.client
             self._error = None

@@ -129,7 +129,7 @@ class FakeWorker:
                 state[run.frame_id] = (run, Assembler(run.payload_bytes), time.monotonic())
                 if not run.payload_bytes:
                     self.reply(run, b"", send)
-            case "chunk":
+            case "chunk" if message.chunk.frame_id in state:
                 chunk = message.chunk
                 run, assembler, _ = state[chunk.frame_id]
                 assembler.add(chunk.offset_bytes, chunk.data)
