@@ -36,7 +36,7 @@ EXPIRES_S = 60.0
 """After this time without news of the rate an estimate begins to fall back to the prior, and takes as long again."""
 
 _SURPRISE = 3.0
-_BAND = 1.5
+BAND = 1.5
 """Standard deviations from the estimate to each end of the band."""
 _DRIFT = 0.1
 """How much rate and round trip are expected to change, as a share of them per square root of a second."""
@@ -52,6 +52,13 @@ _MOST_PACE = 1e-2
 _LEAST_RTT_S = 5e-5
 _INFORMS = 0.02
 """An acknowledgement is news of the rate when the rate would move by this share of its surprise."""
+_LIKELY = 20.0
+"""A rate so many times slower is as likely as a round trip twice as long."""
+_FALL = 0.1
+"""Round trip and pace fall to this share at most in one step, so neither is ever explained away."""
+_IS_EXPECTED, _IS_SURPRISE, _IS_AS_BEFORE = range(3)
+TRAIN_S = 0.1
+"""Chunks one behind the other are taken together for so long, and for some times the noise."""
 _MEMORY = 2
 """For how many acknowledgements after a surprise what was known before is kept."""
 
@@ -109,6 +116,19 @@ class Estimate:
     high: Link
     age_s: float
     is_expired: bool
+    rtt_var: float = 0.0
+    both_cov: float = 0.0
+    pace_var: float = 0.0
+
+    def doubt_s(self, round_trips: float, up_bytes: float, down_bytes: float) -> float:
+        """How far a time that is made of these may be from what ``link`` makes of it, within the band.
+
+        Less than between ``low`` and ``high``: frames of one size tell their own time well, and not what of it is rate
+        and what round trip.
+        """
+        size_bytes = up_bytes + down_bytes * self.link.up_bytes_per_s / self.link.down_bytes_per_s
+        var = round_trips * round_trips * self.rtt_var + size_bytes * size_bytes * self.pace_var
+        return BAND * math.sqrt(max(0.0, var + 2 * round_trips * size_bytes * self.both_cov))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +144,12 @@ class _State:
     def aged(self, passed_s: float) -> _State:
         """The same a while later: less sure."""
         grown = _DRIFT * _DRIFT * passed_s
-        return replace(
-            self,
-            rtt_var=self.rtt_var + grown * (self.rtt_s * self.rtt_s + _LEAST_NOISE_S * _LEAST_NOISE_S),
-            pace_var=min(self.pace_var + grown * self.pace * self.pace, 4.0 * self.pace * self.pace),
+        return _sound(
+            replace(
+                self,
+                rtt_var=self.rtt_var + grown * (self.rtt_s * self.rtt_s + _LEAST_NOISE_S * _LEAST_NOISE_S),
+                pace_var=min(self.pace_var + grown * self.pace * self.pace, 4.0 * self.pace * self.pace),
+            )
         )
 
     def moved(self, has_rtt: float, size_bytes: float, missed_s: float, noise_var: float) -> tuple[_State, float]:
@@ -136,18 +158,30 @@ class _State:
         with_pace = has_rtt * self.both_cov + size_bytes * self.pace_var
         total = has_rtt * with_rtt + size_bytes * with_pace + noise_var
         rtt_gain, pace_gain = with_rtt / total, with_pace / total
+        rtt_s, pace = self.rtt_s + rtt_gain * missed_s, self.pace + pace_gain * missed_s
+        least_rtt_s, least_pace = max(_FALL * self.rtt_s, _LEAST_RTT_S), max(_FALL * self.pace, _LEAST_PACE)
         state = _State(
-            rtt_s=max(self.rtt_s + rtt_gain * missed_s, _LEAST_RTT_S),
-            pace=min(max(self.pace + pace_gain * missed_s, _LEAST_PACE), _MOST_PACE),
-            rtt_var=max(self.rtt_var - rtt_gain * with_rtt, 1e-12),
+            rtt_s=max(rtt_s, least_rtt_s),
+            pace=min(max(pace, least_pace), _MOST_PACE),
+            rtt_var=max(self.rtt_var - rtt_gain * with_rtt, 1e-12 if rtt_s > least_rtt_s else least_rtt_s**2),
             both_cov=self.both_cov - rtt_gain * with_pace,
-            pace_var=max(self.pace_var - pace_gain * with_pace, 1e-6 * self.pace * self.pace),
+            pace_var=max(self.pace_var - pace_gain * with_pace, (0.001 if pace > least_pace else 1.0) * least_pace**2),
         )
-        return state, pace_gain * size_bytes
+        return _sound(state), pace_gain * size_bytes
 
     def variance(self, has_rtt: float, size_bytes: float) -> float:
         """Of what would be seen, without noise."""
         return has_rtt * (self.rtt_var + 2 * size_bytes * self.both_cov) + size_bytes * size_bytes * self.pace_var
+
+
+@dataclass(slots=True)
+class _Train:
+    """Chunks acknowledged one behind the other: what is seen is the last of them, so noise within cancels out."""
+
+    has_rtt: float
+    begun_s: float
+    size_bytes: int = 0
+    took_s: float = 0.0
 
 
 class Estimator:
@@ -162,22 +196,34 @@ class Estimator:
         self._prior = prior or DEFAULT_LINK
         self._down_per_up = self._prior.down_bytes_per_s / self._prior.up_bytes_per_s
         self._is_measured = prior is not None
-        self._state = _first(self._prior, is_measured=self._is_measured)
-        self._noise_s = max(_FIRST_NOISE_S, self._prior.rtt_spread * self._prior.rtt_s)
-        self._rate_noise = _RATE_NOISE[1]
+        self._base = self._state = _first(self._prior, is_measured=self._is_measured)
+        self._noise = _Noise(self._prior)
         self._seen_s = at_s
         self._news_s = at_s if self._is_measured else None
         self._acked_s = -math.inf
+        self._train: _Train | None = None
+        self._stalled_s: float | None = None
         self._before: _State | None = None
-        self._before_left = 0
+        self._doubts = 0
 
     def delivered(self, delivery: Delivery) -> None:
         """Bytes that went up were acknowledged."""
         self._pass(delivery.at_s)
-        is_behind = not delivery.is_alone and self._acked_s > delivery.begun_s + self._state.rtt_s
-        since_s = self._acked_s if is_behind else delivery.begun_s
+        if self._stalled_s is not None and delivery.begun_s > self._stalled_s:
+            self._believe_stall()
+        self._stalled_s = None
+        train = self._train
+        is_behind = not delivery.is_alone and self._acked_s > delivery.begun_s + self._base.rtt_s
+        if not is_behind or train is None:
+            self._settle()
+            train = self._train = _Train(1.0, delivery.begun_s)
+        elif train.took_s >= TRAIN_S + _TELLS * self._noise.delay_s:
+            self._settle()
+            train = self._train = _Train(0.0, self._acked_s)
+        train.size_bytes += delivery.size_bytes
+        train.took_s = max(0.0, delivery.at_s - train.begun_s)
         self._acked_s = delivery.at_s
-        self._see(0.0 if is_behind else 1.0, float(delivery.size_bytes), max(0.0, delivery.at_s - since_s))
+        self._state = self._after(train.has_rtt, float(train.size_bytes), train.took_s)[0]
 
     def received(self, size_bytes: int, interval_s: float, at_s: float) -> None:
         """A chunk of an answer came so long after the chunk before it of the same answer."""
@@ -185,7 +231,7 @@ class Estimator:
             return
         self._pass(at_s)
         pace = self._state.pace / self._down_per_up
-        noise_s = 2.0 * self._noise_s
+        noise_s = 2.0 * self._noise.delay_s
         most = (interval_s + noise_s) / size_bytes
         least = (interval_s - self._state.rtt_s - noise_s) / size_bytes
         bounded = min(max(pace, least), most)
@@ -196,39 +242,32 @@ class Estimator:
     def echoed(self, rtt_s: float, at_s: float) -> None:
         """A message without payload was answered at once, while no payload was under way."""
         self._pass(at_s)
-        self._see(1.0, 0.0, max(0.0, rtt_s))
+        if self._stalled_s is not None:
+            self._believe_stall()
+        self._settle()
+        self._take(1.0, 0.0, max(0.0, rtt_s))
 
     def waiting(self, unacked_bytes: int, waited_s: float, at_s: float) -> None:
         """So many bytes are out, and for so long none was acknowledged, nor did any leave on an idle link."""
+        self._pass(at_s)
         if unacked_bytes <= 0:
             return
-        self._pass(at_s)
-        state = self._state
-        least = (waited_s - state.rtt_s - _SURPRISE * self._noise_s) / unacked_bytes
-        if least <= state.pace * (1.0 + _SURPRISE * self._rate_noise) or least <= state.pace + _SURPRISE * math.sqrt(
-            state.pace_var
-        ):
+        size = float(unacked_bytes)
+        missed_s, known_var, noise_var = self._missed(self._base, 1.0, size, waited_s)
+        if missed_s <= 0 or missed_s**2 <= _SURPRISE**2 * (known_var + noise_var):
             return
-        if self._before_left == 0:
-            self._remember()
-        least = min(least, _MOST_PACE)
-        self._state = replace(state, pace=least, pace_var=0.25 * least * least, both_cov=0.0)
-        self._news_s = at_s
+        self._state = _widened(self._base, 1.0, size, missed_s).moved(1.0, size, missed_s, noise_var)[0]
+        self._news_s = self._stalled_s = at_s
 
     def lost(self, at_s: float) -> None:
         """The worker was lost: what comes back may be another network."""
         self._pass(at_s)
+        self._settle()
         state = self._state
-        self._state = replace(
+        self._base = self._state = replace(
             state, pace_var=state.pace * state.pace, rtt_var=state.rtt_var + 0.25 * state.rtt_s**2, both_cov=0.0
         )
-        self._acked_s = -math.inf
-        self._before_left = 0
-
-    @property
-    def noise_s(self) -> float:
-        """Standard deviation of when an acknowledgement comes, apart from what the rate makes of it."""
-        return self._noise_s
+        self._acked_s, self._stalled_s, self._doubts = -math.inf, None, 0
 
     def at(self, now_s: float) -> Estimate:
         """The link as it is thought to be now."""
@@ -238,7 +277,7 @@ class Estimator:
         age_s = math.inf if self._news_s is None else max(0.0, now_s - self._news_s)
         if self._is_measured and self._news_s is None:
             age_s = 0.0
-        rtt_s, pace, spread = state.rtt_s, state.pace, _BAND * math.sqrt(state.pace_var)
+        rtt_s, pace, spread = state.rtt_s, state.pace, BAND * math.sqrt(state.pace_var)
         slow, fast = pace + spread, max(pace - spread, pace / 4)
         is_expired = age_s > EXPIRES_S
         if is_expired:
@@ -247,13 +286,17 @@ class Estimator:
             slow, fast = max(slow, 2 * was), min(fast, was / 2)
             pace = pace ** (1 - weight) * was**weight
             rtt_s += weight * (self._prior.rtt_s - rtt_s)
-        rtt_spread_s = _BAND * math.sqrt(state.rtt_var)
+            state = replace(state, pace_var=max(state.pace_var, (slow - pace) ** 2 / BAND**2))
+        rtt_spread_s = BAND * math.sqrt(state.rtt_var)
         return Estimate(
             link=self._link(pace, rtt_s),
             low=self._link(slow, rtt_s + rtt_spread_s),
             high=self._link(fast, max(rtt_s - rtt_spread_s, 0.0)),
             age_s=age_s,
             is_expired=is_expired,
+            rtt_var=state.rtt_var,
+            both_cov=state.both_cov,
+            pace_var=state.pace_var,
         )
 
     def _link(self, pace: float, rtt_s: float) -> Link:
@@ -261,56 +304,99 @@ class Estimator:
         return Link(up_bytes_per_s=up_bytes_per_s, down_bytes_per_s=up_bytes_per_s * self._down_per_up, rtt_s=rtt_s)
 
     def _pass(self, at_s: float) -> None:
+        """Let time go on."""
         if self._seen_s is None:
             self._seen_s = at_s
         passed_s = at_s - self._seen_s
         if passed_s > 0:
-            self._state = self._state.aged(passed_s)
+            self._base, self._state = self._base.aged(passed_s), self._state.aged(passed_s)
             self._seen_s = at_s
 
-    def _see(self, has_rtt: float, size_bytes: float, took_s: float) -> None:
-        """Take one observation of ``has_rtt * rtt + size * pace``."""
-        state = self._state
-        missed_s, expected_var, noise_var = self._surprise(state, has_rtt, size_bytes, took_s)
-        is_surprise = missed_s * missed_s > _SURPRISE**2 * (expected_var + noise_var)
-        self._learn(size_bytes * state.pace, missed_s * missed_s - expected_var, is_surprise=is_surprise)
-        if is_surprise and (before := self._before) is not None and self._before_left:
-            missed_before_s, var_before, noise_before = self._surprise(before, has_rtt, size_bytes, took_s)
-            if missed_before_s**2 <= _SURPRISE**2 * (var_before + noise_before):
-                state, missed_s, noise_var = before, missed_before_s, noise_before
-                is_surprise, self._before_left = False, 0
-        if is_surprise:
-            if not self._before_left:
-                self._remember()
-            state = _widened(state, has_rtt, size_bytes, missed_s)
-        elif self._before_left:
-            self._before_left -= 1
-        self._state, share = state.moved(has_rtt, size_bytes, missed_s, noise_var)
+    def _settle(self) -> None:
+        """The train is over, if there is one: what it says is known from now on."""
+        train, self._train = self._train, None
+        if train is not None:
+            self._take(train.has_rtt, float(train.size_bytes), train.took_s)
+
+    def _take(self, has_rtt: float, size_bytes: float, took_s: float) -> None:
+        """Know from now on what one observation of ``has_rtt * rtt + size * pace`` says."""
+        base = self._base
+        missed_s, known_var, _ = self._missed(base, has_rtt, size_bytes, took_s)
+        self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
+        self._noise.learn(size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
+        if verdict == _IS_AS_BEFORE:
+            self._doubts = 0
+        elif verdict == _IS_SURPRISE and not self._doubts:
+            self._before, self._doubts = base, _MEMORY
+        elif self._doubts:
+            self._doubts -= 1
+        self._base = self._state
         if share >= _INFORMS:
             self._news_s = self._seen_s
             self._is_measured = True
 
-    def _surprise(self, state: _State, has_rtt: float, size_bytes: float, took_s: float) -> tuple[float, float, float]:
+    def _after(self, has_rtt: float, size_bytes: float, took_s: float) -> tuple[_State, float, int]:
+        """What would be known after an observation, its share in the rate, and what it was."""
+        state = self._base
+        missed_s, known_var, noise_var = self._missed(state, has_rtt, size_bytes, took_s)
+        verdict = _IS_EXPECTED
+        if missed_s * missed_s > _SURPRISE**2 * (known_var + noise_var):
+            verdict = _IS_SURPRISE
+            if self._doubts and (before := self._before) is not None:
+                missed_before_s, known_before, noise_before = self._missed(before, has_rtt, size_bytes, took_s)
+                if missed_before_s**2 <= _SURPRISE**2 * (known_before + noise_before):
+                    return *before.moved(has_rtt, size_bytes, missed_before_s, noise_before), _IS_AS_BEFORE
+            state = _widened(state, has_rtt, size_bytes, missed_s)
+        return *state.moved(has_rtt, size_bytes, missed_s, noise_var), verdict
+
+    def _believe_stall(self) -> None:
+        """What was out never came to be acknowledged: its frame was given up, the link is as slow as it seemed."""
+        if not self._doubts:
+            self._before, self._doubts = self._base, _MEMORY
+        self._train, self._stalled_s = None, None
+        self._base = self._state
+
+    def _missed(self, state: _State, has_rtt: float, size_bytes: float, took_s: float) -> tuple[float, float, float]:
         """By how much a state misses what is seen, and the variance of that from the state and from noise."""
         wire_s = size_bytes * state.pace
-        noise_var = self._noise_s**2 + (self._rate_noise * wire_s) ** 2
-        return took_s - has_rtt * state.rtt_s - wire_s, state.variance(has_rtt, size_bytes), noise_var
+        missed_s = took_s - has_rtt * state.rtt_s - wire_s
+        return missed_s, state.variance(has_rtt, size_bytes), self._noise.variance(wire_s, is_double=not has_rtt)
 
-    def _learn(self, wire_s: float, excess_var: float, *, is_surprise: bool) -> None:
-        """Adapt the noise to what is seen beyond what is known."""
-        seen = max(excess_var, 0.0)
-        if wire_s > _TELLS * self._noise_s:
-            noise = self._rate_noise**2
+
+class _Noise:
+    """How much acknowledgements vary: in when they come, and in the rate itself. Learnt from what is missed."""
+
+    __slots__ = ("_seen", "delay_s", "of_rate")
+
+    def __init__(self, prior: Link) -> None:
+        self.delay_s = max(_FIRST_NOISE_S, max(prior.rtt_spread, 0.1) * prior.rtt_s)
+        self.of_rate = _RATE_NOISE[1]
+        self._seen = 2
+
+    def variance(self, wire_s: float, *, is_double: bool) -> float:
+        """Of an observation that is so long on the wire; ``is_double``: both its ends are noisy."""
+        return (2.0 if is_double else 1.0) * self.delay_s**2 + (self.of_rate * wire_s) ** 2
+
+    def learn(self, wire_s: float, missed_s: float, known_var: float, *, is_surprise: bool) -> None:
+        """Adapt to what was missed beyond what is known."""
+        seen = max(missed_s * missed_s - known_var, 0.0)
+        self._seen += 1
+        share = max(_LEARN, 1.0 / self._seen)
+        if wire_s > _TELLS * self.delay_s:
+            noise = self.of_rate**2
             seen = min(seen / (wire_s * wire_s), _SURPRISE**2 * noise)
-            noise += (_LEARN / 2 if is_surprise else _LEARN) * (seen - noise)
-            self._rate_noise = min(max(math.sqrt(noise), _RATE_NOISE[0]), _RATE_NOISE[2])
+            noise += (share / 2 if is_surprise else share) * (seen - noise)
+            self.of_rate = min(max(math.sqrt(noise), _RATE_NOISE[0]), _RATE_NOISE[2])
         else:
-            noise = self._noise_s**2
-            noise += _LEARN * (min(seen, _SURPRISE**2 * noise) - noise)
-            self._noise_s = min(max(math.sqrt(noise), _LEAST_NOISE_S), _MOST_NOISE_S)
+            noise = self.delay_s**2
+            noise += share * (min(seen, _SURPRISE**2 * noise) - noise)
+            self.delay_s = min(max(math.sqrt(noise), _LEAST_NOISE_S), _MOST_NOISE_S)
 
-    def _remember(self) -> None:
-        self._before, self._before_left = self._state, _MEMORY
+
+def _sound(state: _State) -> _State:
+    """The same, correlated by less than one, whatever bounds did to the variances."""
+    most = 0.99 * math.sqrt(state.rtt_var * state.pace_var)
+    return state if abs(state.both_cov) <= most else replace(state, both_cov=math.copysign(most, state.both_cov))
 
 
 def _first(prior: Link, *, is_measured: bool) -> _State:
@@ -327,12 +413,21 @@ def _first(prior: Link, *, is_measured: bool) -> _State:
 
 
 def _widened(state: _State, has_rtt: float, size_bytes: float, missed_s: float) -> _State:
-    """So unsure that what was seen can be believed: most of it of the rate, where bytes had a part in it."""
-    if not size_bytes:
-        return replace(state, rtt_var=state.rtt_var + missed_s * missed_s)
-    share = missed_s / size_bytes
-    return replace(
-        state,
-        rtt_var=state.rtt_var + has_rtt * 0.1 * missed_s * missed_s,
-        pace_var=state.pace_var + share * share,
+    """So unsure that what was seen can be believed; of rate and round trip the likelier takes more of it.
+
+    A small chunk that is far too late would take a rate many times slower, which is less likely than that a round trip
+    was long.
+    """
+    is_late = missed_s > 0
+    of_rtt_s = has_rtt * min(abs(missed_s), state.rtt_s + (0.005 if is_late else 0.0))
+    of_rate_s = min(abs(missed_s), (_LIKELY if is_late else 1.0) * size_bytes * state.pace)
+    known_s = math.hypot(of_rtt_s, of_rate_s)
+    factor = max(1.0, abs(missed_s) / known_s) if known_s else 1.0
+    pace_spread = factor * of_rate_s / size_bytes if size_bytes else 0.0
+    return _sound(
+        replace(
+            state,
+            rtt_var=state.rtt_var + (factor * of_rtt_s) ** 2,
+            pace_var=state.pace_var + pace_spread * pace_spread,
+        )
     )

@@ -116,7 +116,11 @@ class Policy:
             return Choice(candidate=table.candidates[here], predicted_s=best_s, is_switch=False, reason=self._reason)
         here_s = _price_s(table, here, estimate.link, load)
         gain_s = here_s - best_s
-        spread_s = self._spread_s(table, here, best, estimate, load)
+        spread_s = estimate.doubt_s(
+            float(table.remote[here] - table.remote[best]),
+            float(table.up_bytes[here] - table.up_bytes[best]),
+            float(table.down_bytes[here] - table.down_bytes[best]),
+        )
         if self._is_due(gain_s, spread_s, here_s, is_back=is_back, now_s=now_s):
             reason = self._why(table, here, best, estimate, load, is_back=is_back)
             return self._switch(table, best, best_s, gain_s / here_s, reason, estimate, load, now_s)
@@ -212,14 +216,6 @@ class Policy:
         self._link, self._load, self._reason, self._sum = estimate.link, load, reason, 0.0
         self._looked_s = -math.inf
         return Choice(candidate=table.candidates[best], predicted_s=best_s, is_switch=True, reason=reason, gain=gain)
-
-    def _spread_s(self, table: CandidateTable, here: int, best: int, estimate: Estimate, load: Load) -> float:
-        """How far the gain goes down within the estimate's band."""
-        gains = [
-            _price_s(table, here, link, load) - _price_s(table, best, link, load)
-            for link in (estimate.link, estimate.low, estimate.high)
-        ]
-        return gains[0] - min(gains)
 
     def _why(
         self, table: CandidateTable, here: int, best: int, estimate: Estimate, load: Load, *, is_back: bool
