@@ -153,6 +153,11 @@ class InFlight:
         self.fail(frame_id, Cancelled("the client cancelled it"))
         self._outbox.drop(frame_id)
 
+    def no_more(self) -> None:
+        """Nothing more comes from the client: what is not here in full never will be."""
+        for frame_id in [each.frame_id for each in self._frames.values() if not each.assembler.is_complete]:
+            self.fail(frame_id, InvalidMessage("the client ended before all of the payload was here"))
+
     def refuse(self, frame_id: int, error: WireError) -> None:
         """Answer a frame that was not admitted, or that ends."""
         self._remember(frame_id)

@@ -132,6 +132,7 @@ class Session:
             self._heard_s = self._site.clock()
             self._is_listening = True
         self._is_listening = False
+        self._frames.no_more()
         await self._idle.wait()
         self._outbox.finish()
 
