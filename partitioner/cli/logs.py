@@ -47,7 +47,7 @@ def configure_logs(*, log_format: str, level: str, verbosity: int = 0, stream: T
 
 
 class TextFormatter(logging.Formatter):
-    """``TIME LEVEL LOGGER: MESSAGE``, an exception as its last line; with level DEBUG, with every place it passed."""
+    """``TIME LEVEL LOGGER: MESSAGE``; an exception is what it says and every place it passed, the innermost first."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -76,7 +76,7 @@ class JsonFormatter(logging.Formatter):
         fields = getattr(record, "cleft", None)
         if isinstance(fields, dict):
             found.update({str(key): value for key, value in fields.items() if str(key) not in _OWN})
-        return blot(json.dumps(found, ensure_ascii=False, default=str))
+        return blot(_dumps(found))
 
 
 def blot(text: str) -> str:
@@ -85,6 +85,14 @@ def blot(text: str) -> str:
 
 
 _MARK = "is_of_cleft"
+
+
+def _dumps(found: dict[str, object]) -> str:
+    """JSON of anything; what JSON has no number for becomes its name."""
+    try:
+        return json.dumps(found, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(found, default=str), parse_constant=str), ensure_ascii=False)
 
 
 def _message(record: logging.LogRecord) -> str:

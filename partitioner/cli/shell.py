@@ -195,7 +195,16 @@ def _run_layered(parser: Parser, command: Command, arguments: list[str], *, sect
         print("\n".join(settings.lines()))
         return 0
     configure_logs(log_format=args.log_format, level=args.log_level, verbosity=args.verbose)
-    return command.run(args)
+    if args.log_format != "json":
+        return command.run(args)
+    try:
+        return command.run(args)
+    except Exception as error:
+        message, code = explain(error)
+        import logging
+
+        logging.getLogger(parser.prog).error(message, exc_info=error if code == EXIT_INTERNAL else None)
+        return code
 
 
 def _whole_parser(program: Program) -> Parser:
