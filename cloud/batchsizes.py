@@ -16,6 +16,7 @@ _FIRST_TRIES = 3
 _CLEARLY = 0.97
 _HOPELESS = 1.25
 _RUNS_BETWEEN_TRIES = 64
+_ROUNDS_BETWEEN = 4
 
 
 class BatchSizes:
@@ -39,13 +40,20 @@ class BatchSizes:
         unknown = next((size for size in fitting if not self._is_known(size)), None)
         if unknown is not None and self._is_promising(unknown):
             return unknown
-        turn, is_turn = divmod(self._runs, _RUNS_BETWEEN_TRIES)
-        return fitting[turn % len(fitting)] if not is_turn else best
+        turn, runs_left = divmod(self._runs, _RUNS_BETWEEN_TRIES)
+        if runs_left:
+            return best
+        rounds, place = divmod(turn, len(fitting))
+        return fitting[place] if self._is_promising(2 * fitting[place]) or rounds % _ROUNDS_BETWEEN == 0 else best
 
     def note(self, size: int, took_s: float) -> None:
         """A batch of this size has taken so long."""
         self._runs += 1
-        self._per_frame_s.setdefault(size, deque(maxlen=_SAMPLES)).append(took_s / size)
+        single_s, before_s = self.per_frame_s(1), self.per_frame_s(size)
+        seen = self._per_frame_s.setdefault(size, deque(maxlen=_SAMPLES))
+        if single_s is not None and before_s is not None and took_s / size < _CLEARLY * single_s <= before_s:
+            seen.clear()  # it may pay now: it is new again
+        seen.append(took_s / size)
 
     @property
     def best(self) -> int:

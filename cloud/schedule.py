@@ -6,8 +6,9 @@ served. Within a client the earliest deadline goes first. A full queue drops fro
 most work (longest queue drop; Suter et al., INFOCOM 1998), so a greedy client pushes nobody out but itself.
 
 A frame whose deadline would pass before its end, by what is measured of the work before it, is refused when it comes
-and not when it is late. No clock: times are arguments. An admission looks at every waiting frame once, tens of
-microseconds for hundreds of them.
+and not when it is late. So is one that would go first and make another late that was taken already, unless that one's
+client has had clearly more: then it is the other that goes, at once. No clock: times are arguments. An admission looks
+at every waiting frame, tens of microseconds for hundreds of them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Generic, TypeVar
 from protos.errors import Overloaded
 
 MIN_RETRY_S = 0.01
+_CAUTION = 1.1
+_CLEARLY = 2.0
 
 _T = TypeVar("_T")
 
@@ -103,20 +106,24 @@ class FairQueue(Generic[_T]):
             raise Overloaded(f"{self._entries} frames wait already", retry_after_s=_retry(retry_s))
         if entry.deadline_s is not None and (self._entries or busy_s > 0.0):
             wait_s = busy_s + self._wait_s(entry)
-            late_s = now_s + wait_s + entry.cost_s - entry.deadline_s
+            late_s = now_s + _CAUTION * (wait_s + entry.cost_s) - entry.deadline_s
             if late_s > 0:
                 why = f"about {wait_s:.3f} s of work waits before it, more than the frame has"
                 raise Overloaded(why, retry_after_s=_retry(late_s))
 
-    def push(self, entry: Entry[_T], *, now_s: float, busy_s: float) -> Entry[_T] | None:
-        """Take an entry; returns the one that had to go for it.
+    def push(self, entry: Entry[_T], *, now_s: float, busy_s: float) -> list[Entry[_T]]:
+        """Take an entry; returns those that had to go for it.
 
         Raises:
             Overloaded: as ``check``.
         """
         self.check(entry, now_s=now_s, busy_s=busy_s)
-        victim = self._victim(entry) if self._entries >= self._max_entries and not entry.is_bound else None
-        if victim is not None:
+        victims: list[Entry[_T]] = []
+        if not entry.is_bound:
+            victims = self._made_late(entry, now_s=now_s, busy_s=busy_s)
+            if self._entries - len(victims) >= self._max_entries and (greedy := self._victim(entry)) is not None:
+                victims.append(greedy)
+        for victim in victims:
             self.remove(victim)
         line = self._lines.get(entry.client)
         if line is None:
@@ -126,7 +133,7 @@ class FairQueue(Generic[_T]):
         insort(line.entries, (self._order(entry), entry), key=lambda each: each[0])
         line.cost_s += entry.cost_s
         self._entries += 1
-        return victim
+        return victims
 
     def pop(self) -> Entry[_T]:
         """Take the next entry. It counts as running until ``settle``.
@@ -203,10 +210,8 @@ class FairQueue(Generic[_T]):
     def _wait_s(self, entry: Entry[_T]) -> float:
         """Cost of all that would run before this entry."""
         own = self._lines.get(entry.client)
-        order = self._order(entry)
-        before_s = sum(each.cost_s for at, each in own.entries if at < order) if own is not None else 0.0
-        start_s = before_s + max(self._now_s, own.start_s if own is not None else self._now_s)
-        wait_s = before_s
+        start_s = self._start_s(entry)
+        wait_s = start_s - max(self._now_s, own.start_s) if own is not None else 0.0
         for line in self._lines.values():
             if line is own or not line.entries:
                 continue
@@ -220,6 +225,46 @@ class FairQueue(Generic[_T]):
                 wait_s += each.cost_s
                 at_s += each.cost_s
         return wait_s
+
+    def _made_late(self, entry: Entry[_T], *, now_s: float, busy_s: float) -> list[Entry[_T]]:
+        """Entries that would be late because of this one, and whose clients have had clearly more.
+
+        Raises:
+            Overloaded: one would be late whose client has not.
+        """
+        if all(each.deadline_s is None for each in self):
+            return []
+        own_s = self._start_s(entry)
+        behind = sorted(each for each in self._starts() if each[0] > own_s)
+        end_s = _CAUTION * (busy_s + self._wait_s(entry) + entry.cost_s) + now_s
+        own_cost_s = _CAUTION * entry.cost_s
+        may_go: list[tuple[int, Entry[_T]]] = []
+        for at_s, number, each in behind:
+            if at_s - own_s >= _CLEARLY * entry.cost_s and not each.is_bound:
+                may_go.append((number, each))
+            end_s += _CAUTION * each.cost_s
+            if each.deadline_s is None or not end_s - own_cost_s <= each.deadline_s < end_s:
+                continue
+            if not may_go:
+                raise Overloaded("frames that were taken before would be late", retry_after_s=_retry(entry.cost_s))
+            return [max(may_go)[1]]  # has waited least, and leaves room enough for those behind it
+        return []
+
+    def _starts(self) -> Iterator[tuple[float, int, Entry[_T]]]:
+        """Every entry with its virtual time and its number in order of coming."""
+        for line in self._lines.values():
+            at_s = line.start_s
+            for (_, _, number), entry in line.entries:
+                yield at_s, number, entry
+                at_s += entry.cost_s
+
+    def _start_s(self, entry: Entry[_T]) -> float:
+        """The virtual time that an entry would have."""
+        own = self._lines.get(entry.client)
+        if own is None:
+            return self._now_s
+        order = self._order(entry)
+        return max(self._now_s, own.start_s) + sum(each.cost_s for at, each in own.entries if at < order)
 
     def _victim(self, entry: Entry[_T]) -> Entry[_T] | None:
         """What goes for an entry where there is no room: the last of whoever waits for the most; None: the entry."""

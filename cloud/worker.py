@@ -20,7 +20,7 @@ from typing import TypeVar, cast
 
 from cloud.costs import Costs
 from cloud.jobs import Group, Job, Ticket, WorkerLoad
-from cloud.schedule import Entry, FairQueue
+from cloud.schedule import MIN_RETRY_S, Entry, FairQueue
 from cloud.shares import Shares
 from protos.errors import Cancelled, DeadlineExceeded, Overloaded
 
@@ -149,12 +149,11 @@ class Worker:
                 is_bound=is_bound,
             )
             now_s = time.monotonic()
-            victim = self._queue.push(entry, now_s=now_s, busy_s=self._busy_s(now_s))
+            victims = self._queue.push(entry, now_s=now_s, busy_s=self._busy_s(now_s))
             self._changed.notify()
-        if victim is not None:
-            victim.item.fail(
-                Overloaded("the queue is full, and this client has most in it", retry_after_s=victim.cost_s)
-            )
+        for victim in victims:
+            why = "there is no room, and this client has had more than others"
+            victim.item.fail(Overloaded(why, retry_after_s=max(MIN_RETRY_S, victim.cost_s)))
         return entry
 
     def _busy_s(self, now_s: float) -> float:
