@@ -8,6 +8,7 @@ is allocated, and pickled objects are refused.
 
 from __future__ import annotations
 
+import io
 import math
 import stat
 import zipfile
@@ -29,6 +30,8 @@ Array = npt.NDArray[np.generic]
 
 MAX_BYTES = 256 << 20
 _MAX_RANK = 32
+_NPY_MAGIC = b"\x93NUMPY"
+_ZIP_MAGIC = b"PK\x03\x04"
 _PLAIN = "biufcV"
 _SHOWN_NAMES = 8
 _FAMILIES = {"b": "bool", "i": "integer", "u": "integer", "f": "floating", "c": "complex"}
@@ -83,9 +86,9 @@ def read(
                         path.name, _read_npy(file, size, max_bytes), bundle_inputs, preprocess, max_pixels
                     )
             case ".npz":
-                return _from_npz(path, bundle_inputs, preprocess, max_bytes, max_pixels)
+                return _from_npz(path, path.name, bundle_inputs, preprocess, max_bytes, max_pixels)
             case suffix if suffix in pictures.SUFFIXES:
-                return [_from_picture(path, preprocess, max_pixels)]
+                return [_from_picture(path.read_bytes(), path.name, preprocess, max_pixels)]
             case suffix:
                 known = ", ".join(sorted(pictures.SUFFIXES | {".npy", ".npz"}))
                 raise InputError(f"{suffix or 'no suffix'} is not an input's; known are {known}")
@@ -93,6 +96,35 @@ def read(
         raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def read_data(
+    data: bytes,
+    *,
+    name: str,
+    bundle_inputs: Sequence[Value],
+    preprocess: Mapping[str, object] | None,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = pictures.MAX_PIXELS,
+) -> list[Sample]:
+    """Samples in what a file would hold; its first bytes tell ``.npy`` and ``.npz`` from pictures.
+
+    Raises:
+        InputError: as ``read``; one line that names it ``name``.
+    """
+    try:
+        if len(data) > max_bytes:
+            raise InputError(f"it has over {max_bytes:,} bytes")
+        if not data:
+            raise InputError("it is empty")
+        if data.startswith(_NPY_MAGIC):
+            array = _read_npy(io.BytesIO(data), len(data), max_bytes)
+            return _from_array(name, array, bundle_inputs, preprocess, max_pixels)
+        if data.startswith(_ZIP_MAGIC):
+            return _from_npz(io.BytesIO(data), name, bundle_inputs, preprocess, max_bytes, max_pixels)
+        return [_from_picture(data, name, preprocess, max_pixels)]
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def random_samples(
@@ -134,16 +166,17 @@ def dtype_of(name: str) -> np.dtype[np.generic]:
     return np.dtype(name)
 
 
-def _from_picture(path: Path, record: Mapping[str, object] | None, max_pixels: int) -> Sample:
+def _from_picture(data: bytes, name: str, record: Mapping[str, object] | None, max_pixels: int) -> Sample:
     if record is None:
         raise InputError("the model has no preprocess record for pictures; give its tensors as .npy or .npz")
-    source = np.frombuffer(path.read_bytes(), np.uint8)
+    source = np.frombuffer(data, np.uint8)
     pictures.check_header(source, max_pixels=max_pixels)
-    return Sample(name=path.name, source=source, nbytes_original=source.nbytes)
+    return Sample(name=name, source=source, nbytes_original=source.nbytes)
 
 
 def _from_npz(
-    path: Path,
+    file: Path | IO[bytes],
+    name: str,
     values: Sequence[Value],
     record: Mapping[str, object] | None,
     max_bytes: int,
@@ -153,29 +186,27 @@ def _from_npz(
     arrays: dict[str, Array] = {}
     left_bytes = max_bytes
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             is_only = len(values) == 1 and len(members) == 1
             if not is_only and set(members) != wanted:
                 raise InputError(f"it holds {_listed(members)}; the model's inputs are {_listed(wanted)}")
-            for name, info in members.items():
+            for key, info in members.items():
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise InputError(f"its array {name!r} is packed in a way that numpy does not write")
+                    raise InputError(f"its array {key!r} is packed in a way that numpy does not write")
                 with archive.open(info) as member:
-                    arrays[name] = _read_npy(member, info.file_size, left_bytes)
-                left_bytes -= arrays[name].nbytes
+                    arrays[key] = _read_npy(member, info.file_size, left_bytes)
+                left_bytes -= arrays[key].nbytes
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"it is no readable .npz archive, or is truncated ({error})") from error
     if is_only:
-        return _from_array(path.name, next(iter(arrays.values())), values, record, max_pixels)
+        return _from_array(name, next(iter(arrays.values())), values, record, max_pixels)
     stacks = {value.name: _stacked(arrays[value.name], value) for value in values}
     counts = {len(stack) for stack in stacks.values()}
     if len(counts) != 1:
-        held = ", ".join(f"{len(stack)} of {name}" for name, stack in stacks.items())
+        held = ", ".join(f"{len(stack)} of {key}" for key, stack in stacks.items())
         raise InputError(f"its arrays hold different numbers of samples: {held}")
-    return _samples(
-        path.name, [{name: stack[i] for name, stack in stacks.items()} for i in range(counts.pop())], values
-    )
+    return _samples(name, [{key: stack[i] for key, stack in stacks.items()} for i in range(counts.pop())], values)
 
 
 def _from_array(

@@ -104,6 +104,7 @@ def progress(label: str, *, total: float, stream: TextIO | None = None) -> Itera
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
-    with Progress(*columns, console=Console(file=stream or sys.stderr), transient=True) as bar:
+    console = Console(file=stream or sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:  # stdout is the answer
         task = bar.add_task(label, total=total, now="")
         yield lambda amount, what_now: bar.update(task, advance=amount, now=what_now)
