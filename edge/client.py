@@ -215,10 +215,12 @@ class Client:
         chosen: Mapping[str, str],
         *,
         deadline_s: float | None = None,
+        slot_s: float | None = None,
     ) -> Frame:
         """Encode tensors with their chosen codecs and queue them for a stage of a plan that is ready.
 
-        The arrays must not change until the frame is answered. Waits while ``Limits.frames_in_flight`` are under way.
+        The arrays must not change until the frame is answered. Waits while ``Limits.frames_in_flight`` are under way,
+        for at most ``slot_s``.
 
         Raises:
             DeadlineExceeded: no slot came free in time.
@@ -229,7 +231,8 @@ class Client:
         expires_s = time.monotonic() + deadline_s
         with self._clock.step() as step:
             headers, payload, payload_bytes = self._pack(tensors, chosen)
-        if not self._in_flight.take_slot(expires_s - time.monotonic()):
+        left_s = expires_s - time.monotonic()
+        if not self._in_flight.take_slot(left_s if slot_s is None else min(left_s, slot_s)):
             raise DeadlineExceeded(deadline_s)
         frame = Frame(
             frame_id=next(self._ids),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from edge.turnstile import NotWanted, Until
 from partitioner.errors import UsageError
 
 MAX_SLOWDOWN = 1000.0
@@ -35,14 +36,18 @@ class DeviceClock:
             raise UsageError(f"slowdown must lie between 1 and {MAX_SLOWDOWN:g}, not {self.slowdown:g}")
 
     @contextmanager
-    def step(self) -> Iterator[Step]:
-        """Time the body, then wait as the emulated device would."""
+    def step(self, until: Until | None = None) -> Iterator[Step]:
+        """Time the body, then wait as the emulated device would; ``until`` ends that wait when it is answered.
+
+        Raises:
+            NotWanted: it did.
+        """
         step = Step()
         start = time.perf_counter()
         yield step
-        worked_s = time.perf_counter() - start
         if self.slowdown > 1.0:
-            time.sleep(worked_s * (self.slowdown - 1.0))
+            worked_s = time.perf_counter() - start
+            _pause(worked_s * (self.slowdown - 1.0), until)
         step.seconds = time.perf_counter() - start
 
     @property
@@ -54,3 +59,10 @@ class DeviceClock:
             f"emulated device: {self.slowdown:g}x slower; after each of its own steps it waits "
             f"{self.slowdown - 1.0:g}x as long as the step took"
         )
+
+
+def _pause(pause_s: float, until: Until | None) -> None:
+    ends_s = time.monotonic() + pause_s
+    if until is not None and until.wait(pause_s) and until.is_answered:
+        raise NotWanted
+    time.sleep(max(0.0, ends_s - time.monotonic()))

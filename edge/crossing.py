@@ -25,20 +25,16 @@ from typing import Generic, Protocol, TypeVar
 from edge.config import TIMEOUTS, Timeouts
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, NoWorker, WorkerLost, WorkerRefused
 from edge.frames import Progress, Reply
+from edge.homing import LOOK_S, home_at_s, is_home_sooner, is_hopeless
 from edge.telemetry import Counters
 from edge.turnstile import Until
+from partitioner.cost import Load
 from partitioner.errors import CleftError
 from partitioner.plan import Plan
 from partitioner.runtimes import Array
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 3
-_MARGIN_SHARE = 0.2
-_MARGIN_S = 0.01
-_LOOK_S = 0.05
-"""How often the rest of a frame's way is predicted anew."""
-_SOONER = 1.25
-"""Home must be predicted to be so many times faster than the rest of the way."""
 _AGAIN = frozenset({"CORRUPT", "UNKNOWN_PLAN"})
 _EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE", "UNAUTHENTICATED"})
 """Refusals that every frame would meet: reported, not papered over."""
@@ -82,8 +78,9 @@ class Remote(Protocol):
         chosen: Mapping[str, str],
         *,
         deadline_s: float | None = None,
+        slot_s: float | None = None,
     ) -> Flight:
-        """Send a frame; raises ``EdgeError``."""
+        """Send a frame, once there is room for one more, for which it waits ``slot_s``; raises ``EdgeError``."""
 
     def forget(self, plan: Plan) -> None:
         """Propose this plan again."""
@@ -145,6 +142,7 @@ class Cargo:
 class Crossed:
     """How it ended: with a worker's reply, or ``made`` on this device, which ``why`` says the reason of."""
 
+    target: str = ""
     reply: Reply | None = None
     made: dict[str, Array] | None = None
     why: EdgeError | None = None
@@ -159,9 +157,12 @@ class Crossing(Generic[R]):
         *,
         counters: Counters,
         timeouts: Timeouts = TIMEOUTS,
+        on_load: Callable[[str, Load], None] = lambda target, load: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``on_load`` is told of the load that a worker names where it refuses."""
         self._workers = workers
+        self._on_load = on_load
         self._counters = counters
         self._timeouts = timeouts
         self._now = now
@@ -225,6 +226,7 @@ class Crossing(Generic[R]):
             cargo.tensors,
             cargo.codecs,
             deadline_s=max(0.0, clock.expires_s - self._now()),
+            slot_s=clock.left_s,
         )
         if finish is not None and not self._watch(flight, client.target, cargo, clock):
             made = self._race(flight, finish)
@@ -241,7 +243,7 @@ class Crossing(Generic[R]):
         check(reply)
         self._has_been_served = True
         self._workers.note_success(client)
-        return Crossed(reply=reply)
+        return Crossed(target=client.target, reply=reply)
 
     def _watch(self, flight: Flight, target: str, cargo: Cargo, clock: _Limits) -> bool:
         """Wait for a frame for as long as nothing is better; whether it is over.
@@ -250,13 +252,13 @@ class Crossing(Generic[R]):
             DeadlineExceeded: it is predicted to miss its deadline, and was withdrawn.
         """
         while (left_s := clock.left_s) > 0.0:
-            if flight.wait(min(left_s, _LOOK_S)):
+            if flight.wait(min(left_s, LOOK_S)):
                 return True
             remaining_s = cargo.forecast.remaining_s(target, flight.progress)
             home_s = cargo.forecast.home_s
-            if remaining_s is None or home_s is None or remaining_s < _SOONER * home_s + _MARGIN_S:
+            if remaining_s is None or home_s is None or not is_home_sooner(remaining_s, home_s):
                 continue
-            if cargo.expires_s is not None and remaining_s > _SOONER * max(0.0, cargo.expires_s - self._now()):
+            if cargo.expires_s is not None and is_hopeless(remaining_s, cargo.expires_s - self._now()):
                 self._withdraw(flight)
                 raise DeadlineExceeded(clock.whole_s)
             break
@@ -286,6 +288,8 @@ class Crossing(Generic[R]):
         self._workers.note_failure(client, error)
         if isinstance(error, WorkerRefused):
             self._counters.add(refused=1)
+            if error.load is not None:
+                self._on_load(client.target, error.load)
             if error.code == "UNKNOWN_PLAN":
                 client.forget(cargo.plan)
             if error.code in _AGAIN:
@@ -320,7 +324,7 @@ class _Limits:
         home_s = self._forecast.home_s
         if home_s is None:
             return (self._begun_s + self.expires_s) / 2
-        return self.expires_s - (1 + _MARGIN_SHARE) * home_s - _MARGIN_S
+        return home_at_s(self.expires_s, home_s)
 
 
 class _Never:

@@ -22,9 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from partitioner.errors import CleftError
 from partitioner.units import ms
+
+if TYPE_CHECKING:
+    from partitioner.cost import Load
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -91,12 +95,14 @@ class WorkerLost(EdgeError):
 class WorkerRefused(EdgeError):
     """The worker refused a plan or a frame; ``code`` is the wire's code without its prefix."""
 
-    def __init__(self, code: str, detail: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(self, code: str, detail: str, *, retry_after_s: float = 0.0, load: Load | None = None) -> None:
+        """``load`` is the worker's, where it told."""
         hint = HINTS.get(code)
         super().__init__(f"the worker refused ({code}): {detail}" + (f"; {hint}" if hint else ""))
         self.code = code
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.load = load
 
 
 class DeadlineExceeded(EdgeError):

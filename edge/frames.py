@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.burden import LoadSeen
 from edge.clock import DeviceClock
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled
 from partitioner.plan import Plan
@@ -97,8 +98,7 @@ class Reply:
     decode_s: float
     up_bytes: int
     down_bytes: int
-    queued_frames: int
-    busy_ratio: float
+    load: LoadSeen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ class Frame:
                 tensors = packing.unpack(self._header.tensors, self._assembler.payload)
         except WireError as error:
             raise BadReply(f"the worker's answer cannot be read: {error.detail}") from error
-        timings, load = self._header.timings, self._header.load
+        timings = self._header.timings
         if not all(math.isfinite(taken_s) and taken_s >= 0 for _, taken_s in timings.ListFields()):
             raise BadReply("the worker's answer states times that are none")
         worker = WorkerTimes(
@@ -214,8 +214,7 @@ class Frame:
             decode_s=step.seconds,
             up_bytes=self.up_bytes,
             down_bytes=packing.frame_bytes(self._header.tensors, self._header.payload_bytes),
-            queued_frames=load.queued_frames,
-            busy_ratio=load.busy_ratio,
+            load=load_of(self._header.load),
         )
 
     def cancel(self) -> None:
@@ -350,6 +349,17 @@ def status_of(reply: pb.StatusReply) -> WorkerStatus:
         frames_failed=reply.frames_failed,
         uptime_s=reply.uptime_s,
         is_draining=reply.draining,
+    )
+
+
+def load_of(load: pb.Load) -> LoadSeen:
+    """The load that a worker tells of."""
+    return LoadSeen(
+        queued_frames=load.queued_frames,
+        busy_ratio=load.busy_ratio,
+        job_s=load.job_s or None,
+        others_queued_frames=load.others_queued_frames if load.HasField("others_queued_frames") else None,
+        others_busy_ratio=load.others_busy_ratio if load.HasField("others_busy_ratio") else None,
     )
 
 

@@ -14,9 +14,12 @@ from collections.abc import Callable
 from edge.bandwidth import IGNORED, LinkObserver
 from edge.config import Limits
 from edge.errors import BadReply, EdgeError, WorkerRefused
-from edge.frames import Frame, Waiting
+from edge.frames import Frame, Waiting, load_of
 from edge.outbox import Outbox
 from edge.reach import refusal
+from partitioner.cost import Load
+from partitioner.cost import load_of as cost_of
+from partitioner.errors import UsageError
 from protos import messages as pb
 from protos import status
 from protos.errors import WireError
@@ -172,7 +175,7 @@ class InFlight:
             self._observer.received(len(chunk.data), interval_s, now_s)
 
     def _take_failure(self, failed: pb.Failed, outbox: Outbox[pb.ToWorker]) -> None:
-        error = refusal(status.from_failed(failed))
+        error = refusal(status.from_failed(failed), load=_load_of(failed))
         if failed.frame_id:
             frame = self._frames.get(failed.frame_id)
             if frame is not None:
@@ -186,6 +189,21 @@ class InFlight:
             retry_s = error.retry_after_s if isinstance(error, WorkerRefused) else 0.0
             waiting.retry_at_s = time.monotonic() + (retry_s or _REFUSED_S)
             waiting.finish(error)
+
+
+def _load_of(failed: pb.Failed) -> Load | None:
+    """The load that a refusal tells of; None where it does not, or tells nonsense."""
+    if not failed.HasField("load"):
+        return None
+    seen = load_of(failed.load)
+    try:
+        return cost_of(
+            queued=seen.queued_frames if seen.others_queued_frames is None else seen.others_queued_frames,
+            busy_ratio=seen.busy_ratio if seen.others_busy_ratio is None else seen.others_busy_ratio,
+            job_s=seen.job_s,
+        )
+    except UsageError:
+        return None
 
 
 def _answer(waiting: Waiting | None, value: float) -> None:

@@ -138,8 +138,11 @@ class Lanes:
         finally:
             feeder.stop()
 
-    def close(self, *, is_abrupt: bool = False) -> None:
-        """Take nothing more, and end the threads: once all is answered, or without what no lane has begun."""
+    def close(self, *, is_abrupt: bool = False, is_waiting: bool = True) -> None:
+        """Take nothing more, and end the threads: once all is answered, or without what no lane has begun.
+
+        With ``is_waiting`` unset the threads may still be ending; call it again.
+        """
         with self._changed:
             self._is_closed = True
             dropped: list[_Request] = []
@@ -149,7 +152,7 @@ class Lanes:
         for request in dropped:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(FrameCancelled("the session was closed"))
-        for thread in self._threads:
+        for thread in self._threads if is_waiting else ():
             if thread is not threading.current_thread():
                 thread.join()
 

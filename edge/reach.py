@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.errors import EdgeError, FrameCancelled, NotAWorker, NotTrusted, WorkerRefused, WorkerUnreachable
+from partitioner.cost import Load
 from partitioner.errors import UsageError
 from protos.errors import WireError
 from protos.reach import silence_of
@@ -34,8 +35,8 @@ def diagnose(target: str, *, silent_s: float | None = None, security: ClientSecu
     return kind(target, reason=found.reason)
 
 
-def refusal(error: WireError) -> EdgeError:
-    """The device's error for one that the worker sent."""
+def refusal(error: WireError, *, load: Load | None = None) -> EdgeError:
+    """The device's error for one that the worker sent, with the load that it told of."""
     if error.code == "CANCELLED":
         return FrameCancelled(f"the worker withdrew the frame: {error.detail}")
-    return WorkerRefused(error.code, error.detail, retry_after_s=getattr(error, "retry_after_s", 0.0))
+    return WorkerRefused(error.code, error.detail, retry_after_s=getattr(error, "retry_after_s", 0.0), load=load)

@@ -1,59 +1,47 @@
 """Split inference as one call: ``with Session("torchvision:resnet18", cloud="host:port") as s: answer = s(x)``.
 
-A session holds the bundle, the device's engine and a connection; it picks a plan, once per kind of input, and has it
-walked (``walker``). When the worker is lost, refuses or answers nonsense twice, the device finishes the request *from
-the cut*: no input is lost, and the answer says so.
+A session holds the bundle, the device's engine and sessions with workers. It picks a plan for every request
+(``plans``), and has it walked from input to answer on one thread (``walker``): the caller's own, or one of a few lanes
+where several requests are to overlap (``lanes``). When no worker answers in time, the device finishes the request *from
+the cut*: no input is lost, every request ends exactly once, and the answer says where it was made.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import math
 import os
-import statistics
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
 from types import TracebackType
 
-from edge.advisor import AUTO, Advisor, OnProgress, Selected, Wish, select
+from edge.advisor import AUTO, OnProgress, Selected, Wish, select
 from edge.answer import Answer, Where, assemble
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
-from edge.connection import Connection
-from edge.embedded import EmbeddedWorker
-from edge.errors import DeadlineExceeded, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.evidence import Evidence
+from edge.keeper import WorkerHealth
 from edge.lanes import Lanes, Live, Streamed
-from edge.runner import Runner
-from edge.sample import sizes_of, to_sample
+from edge.outlook import Outlook
+from edge.parts import Options, Parts
+from edge.plans import Chosen
+from edge.sample import to_sample
 from edge.spending import Spent
+from edge.steering import Decided, Steering
 from edge.telemetry import Counters
-from edge.walker import Walker
+from edge.walker import Request
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
-from partitioner.errors import InputError, SegmentError, UsageError
+from partitioner.errors import UsageError
 from partitioner.inputs import Sample
 from partitioner.optimize.constraints import ANYTHING, Constraints
-from partitioner.plan import SOURCE
-from partitioner.profile import CodecCost
 from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.opening import AUTO as AUTO_RUNTIME
-from partitioner.runtimes.opening import EngineOptions, choose, load
 from partitioner.samples import NO_SAMPLES, SampleSet
-from partitioner.segments import LOCAL, Cuts
-from partitioner.units import size
+from partitioner.segments import Cuts
 from protos.security import PLAINTEXT, ClientSecurity
-
-_PREPARE_RUNS = 3
-_KEPT_PLANS = 64
-_STEPS_PER_DOUBLING = 8
 
 
 class Session:
@@ -73,14 +61,15 @@ class Session:
         samples: inputs to judge codecs on, with or without labels; default: a random one.
         runtime: ``eager``, ``ort``, or ``auto`` for the fastest that is admitted; the embedded worker gets it too.
         slowdown: emulate a device that many times slower.
-        deadline_s: per request.
+        deadline_s: per request, from when its plan is chosen; of one that was queued, from when it was submitted.
         fallback: finish on the device what the worker does not.
         profile_budget_s: for measuring each side, where that is still to be done.
         fresh_profiles: measure both sides again, although there are profiles.
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
         depth: how many requests of ``submit`` and ``stream`` are under way at once.
         live: what ``submit`` and ``stream`` do where no more can wait: ``block``, or ``drop-oldest``.
-        security: TLS and the token towards the worker; plain text stays on this machine unless it says otherwise.
+        adapt: with cut ``auto``, choose anew for every request as link, load and device change.
+        security: TLS and the token towards the workers; plain text stays on this machine unless it says otherwise.
         notify: takes lines for people.
         on_progress: takes what is being measured, and how far it is.
     """
@@ -108,6 +97,7 @@ class Session:
         pin_plan: bool = False,
         depth: int = 4,
         live: Live = "block",
+        adapt: bool = True,
         profile_budget_s: float = 20.0,
         fresh_profiles: bool = False,
         timeouts: Timeouts = TIMEOUTS,
@@ -115,60 +105,62 @@ class Session:
         notify: Callable[[str], None] = lambda line: None,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
-        chosen = None if codecs is None else tuple(codecs)
         bound = Bound(max_deviation=max_deviation, min_accuracy=min_accuracy, max_accuracy_drop=max_accuracy_drop)
-        self._wish = Wish(cut=cut, codec=codec, codecs=chosen, bound=bound, constraints=constraints)
-        self._samples = samples
+        chosen = None if codecs is None else tuple(codecs)
         self._model = model
-        self._targets = (cloud,) if isinstance(cloud, str) else tuple(cloud or ())
-        self._runtime, self._device = runtime, device
-        self._threads, self._allow_ops = threads, tuple(allow_ops)
-        self._clock = DeviceClock(slowdown=slowdown)
-        self._deadline_s = deadline_s
-        self._is_pinned = pin_plan
-        self._may_fall_back = fallback and not pin_plan
-        self._profile_budget_s = profile_budget_s
-        self._fresh_profiles = fresh_profiles
-        self._timeouts = timeouts
-        self._security = security
-        self._notify = notify
-        self._on_progress = on_progress
-        self._counters = Counters()
-        self._orders = itertools.count()
-        self._walking = threading.RLock()
-        self._lanes = Lanes(
-            self._answer_one,
+        self._options = Options(
+            targets=(cloud,) if isinstance(cloud, str) else tuple(cloud or ()),
+            wish=Wish(cut=cut, codec=codec, codecs=chosen, bound=bound, constraints=constraints),
+            samples=samples,
+            runtime=runtime,
+            engine={"device": device, "threads": threads, "allow_ops": tuple(allow_ops)},
+            clock=DeviceClock(slowdown=slowdown),
+            deadline_s=deadline_s,
+            may_fall_back=fallback and not pin_plan,
+            is_pinned=pin_plan,
+            is_adaptive=adapt and not pin_plan,
             depth=depth,
-            live=live,
-            counters=self._counters,
-            next_order=self._orders.__next__,
+            profile_budget_s=profile_budget_s,
+            fresh_profiles=fresh_profiles,
+            timeouts=timeouts,
+            security=security,
+            notify=notify,
+            on_progress=on_progress,
+        )
+        self._counters = Counters()
+        self._steering = Steering(counters=self._counters)
+        self._orders = itertools.count()
+        self._lanes = Lanes(
+            self._answer_one, depth=depth, live=live, counters=self._counters, next_order=self._orders.__next__
         )
         self._resources = ExitStack()
-        self._selected: OrderedDict[tuple[bool, tuple[int, ...]], Selected] = OrderedDict()
-        self._warmed: set[str] = set()
-        self._has_pinned = False
-        self._evidence: Evidence | None = None
-        self._connection: Connection | None = None
+        self._opened: Parts | None = None
 
     def open(self) -> Session:
-        """Open the bundle and the engine, and reach the worker where one is needed.
+        """Open the bundle and the engine, and reach a worker where one is needed.
 
         Raises:
             CleftError: the model, the device or the worker cannot be had.
         """
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
-            self._open()
+            self._opened = Parts(
+                self._model,
+                self._options,
+                counters=self._counters,
+                steering=self._steering,
+                resources=self._resources,
+            )
         except BaseException:
-            self.close()
+            self.close(is_abrupt=True)
             raise
         return self
 
-    def close(self) -> None:
-        """Answer what was submitted, then end the session with the worker, and the embedded worker with it."""
-        self._lanes.close()
+    def close(self, *, is_abrupt: bool = False) -> None:
+        """Answer what was submitted, unless told otherwise, then end the sessions and the embedded worker."""
+        self._lanes.close(is_abrupt=is_abrupt, is_waiting=not is_abrupt)
         self._resources.close()
-        self._connection = None
+        self._lanes.close()
 
     def __enter__(self) -> Session:
         return self.open()
@@ -176,76 +168,58 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(is_abrupt=error is not None)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model."""
+        return self._parts.bundle
+
+    @property
+    def cuts(self) -> Cuts:
+        """Where it can be cut."""
+        return self._parts.cuts
 
     @property
     def engine(self) -> Engine:
         """The device's engine."""
-        return self._runner.engine
+        return self._parts.runner.engine
 
     @property
     def clock(self) -> DeviceClock:
         """How the device's times are taken."""
-        return self._clock
+        return self._options.clock
 
     @property
     def client(self) -> Client:
-        """The session with the worker.
+        """The session with the best worker that can be reached.
 
         Raises:
-            EdgeError: it cannot be reached.
+            EdgeError: none can.
         """
-        if self._connection is None:
-            raise UsageError("nothing runs in the cloud with --cut local")
-        return self._connection.client
+        return self._parts.client
 
     @property
     def constraints(self) -> Constraints:
         """What the plan must keep."""
-        return self._wish.constraints
+        return self._options.wish.constraints
 
     def evidence(self) -> Evidence:
         """Both profiles and the link; measured once."""
-        if self._evidence is None:
-            self._evidence = self._advisor.gather(self.client)
-        return self._evidence
+        return self._parts.findings.evidence()
 
     def evidence_for(self, given: object) -> Evidence:
         """The same, at the sizes and with the preparing of an input like this one."""
         sample = to_sample(given, self.bundle)
-        return self._evidence_for(sample, self._sizes(sample))
+        return self._parts.findings.at(sample, self._parts.sizes(sample))
 
     def select(self, given: object) -> Selected:
-        """The plan for inputs like this one, made ready.
-
-        One is kept for pictures and one for tensors; where it is chosen by measurements, one for all sizes within a
-        tenth of each other. A pinned cut stays.
+        """The plan that a request with an input like this one would take now, made ready.
 
         Raises:
             CleftError: there is none, or the worker refuses it.
         """
-        sample = to_sample(given, self.bundle)
-        sizes = self._sizes(sample)
-        key = sample.source is not None, tuple(_step(each) for each in sizes.values())
-        if (known := self._selected.get(key)) is not None:
-            self._selected.move_to_end(key)
-            return known
-        try:
-            selected = select(self.cuts, self._wish, sample, evidence=lambda: self._evidence_for(sample, sizes))
-            if not selected.plan.is_local:
-                self.client.propose(selected.plan)
-        except (WorkerLost, WorkerUnreachable, WorkerRefused, DeadlineExceeded) as error:
-            if not self._walker.may_finish(error):
-                raise
-            self._walker.note_down(error)
-            return select(self.cuts, Wish(cut=LOCAL), sample, evidence=self.evidence)
-        if self._is_pinned:
-            self._pin(selected)
-        self._warm(selected, sample)
-        self._selected[key] = selected
-        if len(self._selected) > _KEPT_PLANS:
-            self._selected.popitem(last=False)
-        return selected
+        return self._parts.plans.ready(to_sample(given, self.bundle)).selected
 
     def ready(self, given: object, *, cut: str, codec: str | None = None) -> Selected:
         """The plan of this cut and codec, made ready whatever the session would choose; ``answer`` runs it.
@@ -257,7 +231,7 @@ class Session:
         selected = select(self.cuts, Wish(cut=cut, codec=codec), sample, evidence=self.evidence)
         if not selected.plan.is_local:
             self.client.propose(selected.plan)
-        self._warm(selected, sample)
+        self._parts.ready(selected, sample)
         return selected
 
     def __call__(self, given: object, *, deadline_s: float | None = None) -> Answer:
@@ -268,7 +242,7 @@ class Session:
             EdgeError: the worker was needed and could not be had; only without ``fallback``.
         """
         self._counters.add(offered=1)
-        return self._answer_one(given, deadline_s=deadline_s, order=next(self._orders))
+        return self._answer_one(given, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
 
     def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
         """The same on one of ``depth`` lanes; the future raises ``Dropped`` where a newer input took its place.
@@ -276,35 +250,77 @@ class Session:
         Raises:
             FrameCancelled: the session was closed.
         """
-        return self._lanes.submit(given, deadline_s=self._deadline_s if deadline_s is None else deadline_s)
+        return self._lanes.submit(given, deadline_s=self._limit_s(deadline_s))
 
     def stream(self, inputs: Iterable[object], *, deadline_s: float | None = None) -> Iterator[Streamed]:
         """Answers to many inputs in their order, several under way at once; see ``lanes``."""
-        return self._lanes.stream(inputs, deadline_s=self._deadline_s if deadline_s is None else deadline_s)
+        return self._lanes.stream(inputs, deadline_s=self._limit_s(deadline_s))
+
+    def answer(self, given: object, selected: Selected, *, deadline_s: float | None = None) -> Answer:
+        """Answer one input by a plan that is ready; raises what a call raises."""
+        sample = to_sample(given, self.bundle)
+        chosen = Chosen(selected=selected)
+        return self._walked(sample, chosen, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
+
+    def whole(self, given: object) -> dict[str, Array]:
+        """The whole model's outputs for an input, computed here without any cut, timing or emulated slowness."""
+        runner = self._parts.runner
+        values = runner.tensors_of(to_sample(given, self.bundle))
+        return assemble(self.bundle.graph, runner.compute(self.cuts.whole(), values))[0]
 
     def counters(self) -> dict[str, int]:
         """What the session has done so far, by the names of ``telemetry.COUNTERS``."""
         return self._counters.snapshot()
 
+    def workers(self) -> tuple[WorkerHealth, ...]:
+        """How each worker is kept, in the order given; none where none is needed."""
+        fleet = self._parts.fleet
+        return () if fleet is None else fleet.health()
+
+    def decisions(self) -> tuple[Decided, ...]:
+        """The last changes of the plan, and why; oldest first."""
+        return self._steering.decisions
+
+    @property
+    def _parts(self) -> Parts:
+        if self._opened is None:
+            raise UsageError("the session is not open: use it in a with block, or call open()")
+        return self._opened
+
+    def _limit_s(self, deadline_s: float | None) -> float | None:
+        return self._options.deadline_s if deadline_s is None else deadline_s
+
     def _answer_one(self, given: object, *, deadline_s: float | None, order: int) -> Answer:
+        """One request, from its input to its answer, on the calling thread."""
         try:
-            with self._walking:
-                sample = to_sample(given, self.bundle)
-                answer = self.answer(sample, self.select(sample), deadline_s=deadline_s)
+            sample = to_sample(given, self.bundle)
+            answer = self._walked(sample, self._parts.plans.of(sample), deadline_s=deadline_s, order=order)
         except BaseException:
             self._counters.add(failed=1)
             raise
-        self._counters.add(answered=1, finished_here=int(answer.is_fallback))
+        is_late = deadline_s is not None and answer.times.total_s > deadline_s
+        self._counters.add(answered=1, finished_here=int(answer.is_fallback), late=int(is_late))
         return answer
 
-    def answer(self, given: object, selected: Selected, *, deadline_s: float | None = None) -> Answer:
-        """Answer one input by a plan that is ready; raises what a call raises."""
-        sample = to_sample(given, self.bundle)
-        spent = Spent(is_fallback=selected.plan.is_local and self._wish.needs_worker and self._walker.is_worker_down)
-        start_s = time.perf_counter()
-        deadline_s = self._deadline_s if deadline_s is None else deadline_s
-        values = self._walker.walk(selected.plan, sample, spent, deadline_s=deadline_s)
-        outputs, value = assemble(self.bundle.graph, values)
+    def _walked(self, sample: Sample, chosen: Chosen, *, deadline_s: float | None, order: int) -> Answer:
+        start_s = time.monotonic()
+        parts, selected = self._parts, chosen.selected
+        spent = Spent(is_fallback=chosen.is_stranded)
+        outlook = Outlook(
+            selected.plan.plan_id,
+            paces=parts.walker.paces,
+            turnstile=parts.runner.turnstile,
+            steering=self._steering,
+            kind=chosen.kind,
+            planner=chosen.planner,
+            candidate=chosen.candidate,
+        )
+        expires_s = None if deadline_s is None else start_s + deadline_s
+        request = Request(order=order, expires_s=expires_s, forecast=outlook)
+        values = parts.walker.walk(selected.plan, sample, spent, request)
+        outputs, value = assemble(parts.bundle.graph, values)
+        if chosen.candidate is not None:
+            self._note(chosen, spent)
         return Answer(
             outputs=outputs,
             value=value,
@@ -313,111 +329,26 @@ class Session:
             codec=selected.codec,
             where=_where(selected, spent),
             is_fallback=spent.is_fallback,
-            times=spent.times(total_s=time.perf_counter() - start_s),
+            times=spent.times(total_s=time.monotonic() - start_s),
             up_bytes=spent.up_bytes,
             down_bytes=spent.down_bytes,
-            slowdown=self._clock.slowdown,
+            slowdown=self.clock.slowdown,
         )
 
-    def whole(self, given: object) -> dict[str, Array]:
-        """The whole model's outputs for an input, computed here without any cut, timing or emulated slowness."""
-        values = self._runner.tensors_of(to_sample(given, self.bundle))
-        return assemble(self.bundle.graph, self._runner.compute(self.cuts.whole(), values))[0]
-
-    def _open(self) -> None:
-        from partitioner import zoo
-
-        self.bundle = self._model if isinstance(self._model, Bundle) else zoo.resolve(self._model)
-        self.cuts = Cuts(self.bundle.graph, self.bundle.digest)
-        if self._wish.cut != AUTO:
-            self.cuts.find(self._wish.cut)
-        chosen = choose(self.bundle, runtime=self._runtime, **self._engine_options())
-        for line in chosen.lines(self.bundle.name, is_every=False):
-            self._notify(f"note: {line}")
-        embedded = None
-        if self._wish.needs_worker and not self._targets:
-            embedded = EmbeddedWorker(self.bundle.path, arguments=self._worker_arguments(chosen.runtime))
-            self._resources.callback(embedded.stop)
-            embedded.launch()
-        engine = load(self.bundle, chosen.runtime, **self._engine_options())
-        self._runner = Runner(engine, record=self.bundle.preprocess, clock=self._clock)
-        self._walker = Walker(self.bundle.graph, self._runner, may_fall_back=self._may_fall_back, notify=self._notify)
-        self._advisor = Advisor(
-            self.bundle,
-            engine,
-            slowdown=self._clock.slowdown,
-            budget_s=self._profile_budget_s,
-            samples=self._samples,
-            is_fresh=self._fresh_profiles,
-            on_progress=self._on_progress,
+    def _note(self, chosen: Chosen, spent: Spent) -> None:
+        """Tell the steering what this request took."""
+        assert chosen.candidate is not None
+        self._steering.note_answer(
+            chosen.kind,
+            chosen.candidate,
+            head_s=spent.ahead_s,
+            tail_s=spent.behind_s,
+            load=None if spent.reply is None else spent.reply.load,
+            target=spent.target or None,
         )
-        targets = (embedded.wait_ready(),) if embedded is not None else self._targets
-        if self._wish.needs_worker:
-            self._connection = Connection(
-                targets[0], clock=self._clock, timeouts=self._timeouts, security=self._security
-            )
-            self._resources.callback(self._connection.close)
-            self._walker.connection = self._connection
-            self.client.require_model(self.bundle.digest, self.bundle.name)
-
-    def _sizes(self, sample: Sample) -> dict[str, int]:
-        """The sizes that a plan for this input is chosen by; none where nothing varies or nothing is chosen."""
-        if not self.bundle.graph.symbols or not self._wish.is_measured:
-            return {}
-        return sizes_of(self._runner.tensors_of(sample), self.bundle.graph)
-
-    def _evidence_for(self, sample: Sample, sizes: Mapping[str, int]) -> Evidence:
-        """What was measured, at the sizes and with the preparing of this very input."""
-        times_s = [0.0]
-        if sample.source is not None:
-            times_s = [self._runner.preprocess(sample.source)[1] for _ in range(_PREPARE_RUNS)]
-        if self._evidence is None and (warning := self.evidence().warning):
-            self._notify(warning)
-        reencoded = self._reencodings(sample.source) if sample.source is not None else ()
-        return self.evidence().at(self.cuts, sizes).with_input(sample, statistics.median(times_s), reencoded)
-
-    def _reencodings(self, source: Array) -> tuple[CodecCost, ...]:
-        """What it costs here to send this very input re-encoded without loss."""
-        from partitioner.measure.sources import at_hand
-
-        assert self.bundle.preprocess is not None
-        costs = [each.to_record() for each in at_hand(self.bundle.preprocess, source.astype("uint8", copy=False))]
-        return tuple(cost.slowed(self._clock.slowdown) for cost in costs)
-
-    def _engine_options(self) -> EngineOptions:
-        return {"device": self._device, "threads": self._threads, "allow_ops": self._allow_ops}
-
-    def _worker_arguments(self, runtime: str) -> list[str]:
-        arguments = ["--runtime", runtime, "--threads", str(self._threads), "--device", self._device]
-        return [*arguments, *(f"--allow-ops={namespace}" for namespace in self._allow_ops)]
-
-    def _warm(self, selected: Selected, sample: Sample) -> None:
-        first = selected.plan.stages[0]
-        if selected.plan.plan_id in self._warmed:
-            return
-        self._warmed.add(selected.plan.plan_id)
-        if first.place == "edge" and SOURCE not in first.segment.inputs:
-            # The first run of anything is slower. Where this very input fails, answering it will tell.
-            with contextlib.suppress(InputError, SegmentError):
-                self._runner.compute(first.segment, self._runner.tensors_of(sample))
-
-    def _pin(self, selected: Selected) -> None:
-        if self._has_pinned:
-            return
-        self._has_pinned = True
-        codec = AUTO if self._wish.is_measured and self._wish.codec is None else self._wish.codec
-        self._wish = replace(self._wish, cut=selected.cut.name, codec=codec)
-        kept = [stage.segment for stage in selected.plan.stages if stage.place == "edge"]
-        held_bytes = self._runner.pin(kept)
-        self._notify(f"plan pinned: this device holds {size(held_bytes)} of weights, and gives up finishing alone")
 
 
 def _where(selected: Selected, spent: Spent) -> Where:
     if spent.is_fallback or selected.plan.is_local:
         return "edge"
     return "split" if selected.cut.depth else "cloud"
-
-
-def _step(size: int) -> int:
-    """The step of a geometric scale that a size is on: sizes on one share a plan."""
-    return round(_STEPS_PER_DOUBLING * math.log2(max(size, 1)))

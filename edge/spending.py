@@ -10,7 +10,10 @@ from edge.frames import Reply
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds and bytes of one request so far; ``is_fallback`` where this device did the worker's part."""
+    """Seconds and bytes of one request so far; ``is_fallback`` where this device did the worker's part.
+
+    ``ahead_s`` is this device's own work before anything crossed, or all of it where nothing does.
+    """
 
     preprocess_s: float = 0.0
     head_s: float = 0.0
@@ -22,9 +25,13 @@ class Spent:
     up_bytes: int = 0
     down_bytes: int = 0
     is_fallback: bool = False
+    ahead_s: float = 0.0
+    reply: Reply | None = None
+    target: str = ""
 
-    def take(self, reply: Reply) -> None:
+    def take(self, reply: Reply, target: str) -> None:
         """Add what a stage in the cloud took, there and on the way."""
+        self.reply, self.target = reply, target
         self.encode_s += reply.encode_s + reply.worker.encode_s
         self.decode_s += reply.decode_s + reply.worker.decode_s
         self.wire_s += reply.wire_s
@@ -33,6 +40,11 @@ class Spent:
         self.tail_s += reply.worker.compute_s
         self.up_bytes += reply.up_bytes
         self.down_bytes += reply.down_bytes
+
+    @property
+    def behind_s(self) -> float | None:
+        """The worker's own work, preparing included; None where no worker answered."""
+        return None if self.reply is None else self.reply.worker.preprocess_s + self.reply.worker.compute_s
 
     def times(self, *, total_s: float) -> Times:
         """The times of an answer."""

@@ -1,34 +1,46 @@
 """Running a plan: its stages in order, here or there, over one pool of named tensors.
 
-Whatever the plan's shape, this is the whole interpreter. What went up stays in the pool until the answer is there, so
-where the worker is lost, refuses or answers nonsense, the device finishes the request from the cut.
+Whatever the plan's shape, this is the whole interpreter. A request is walked by one thread from its input to its
+answer; what went up stays in the pool, unchanged, until the answer is there, so the device can finish the request from
+the cut whatever becomes of the worker (``edge.crossing``).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from edge.answer import check_reply
-from edge.connection import Connection
-from edge.errors import EdgeError, WorkerLost, WorkerRefused, WorkerUnreachable
-from edge.runner import Runner
+from edge.client import Client
+from edge.crossing import Cargo, Crossed, Crossing, Finish, Forecast
+from edge.errors import EdgeError, NoWorker, WorkerLost, WorkerUnreachable
+from edge.frames import Reply
+from edge.outlook import Paces
+from edge.runner import Ran, Runner
 from edge.spending import Spent
+from edge.turnstile import NotWanted, Until
 from partitioner.graph import Graph
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Plan, Segment
 from partitioner.runtimes import Array
 from protos.pictures import PICTURES
 
-_EVERY_FRAME = frozenset({"UNKNOWN_MODEL", "UNSUPPORTED", "TOO_LARGE"})
-"""Refusals that every frame would meet: reported, not papered over."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request: its place among all, until when it is to be answered (monotonic), and what is predicted of it."""
+
+    order: int
+    expires_s: float | None
+    forecast: Forecast
 
 
 class Walker:
-    """Runs plans on this device and, through ``connection`` where there is one, on a worker.
+    """Runs plans on this device and, through ``crossing`` where there is one, on workers. Thread-safe.
 
     Args:
-        may_fall_back: finish here what the worker does not.
+        may_fall_back: finish here what no worker does.
         notify: takes lines for people.
     """
 
@@ -37,16 +49,16 @@ class Walker:
         self._runner = runner
         self._may_fall_back = may_fall_back
         self._notify = notify
-        self.connection: Connection | None = None
+        self.crossing: Crossing[Client] | None = None
+        self.paces = Paces()
         self.is_worker_down = False
-        self._has_been_served = False
 
-    def walk(self, plan: Plan, sample: Sample, spent: Spent, *, deadline_s: float | None) -> dict[str, Array]:
+    def walk(self, plan: Plan, sample: Sample, spent: Spent, request: Request) -> dict[str, Array]:
         """Every tensor that running a plan on a sample makes, by name.
 
         Raises:
             InputError: the sample does not fit the model.
-            EdgeError: the worker was needed and could not be had.
+            EdgeError: a worker was needed and could not be had.
         """
         values: dict[str, Array] = dict(sample.tensors or {})
         if sample.source is not None:
@@ -54,28 +66,50 @@ class Walker:
             if SOURCE not in plan.stages[0].segment.inputs:
                 values.update(self._prepared(sample, spent))
         chosen: dict[str, str] = {}
-        expires_s = None if deadline_s is None else time.monotonic() + deadline_s
         for index, stage in enumerate(plan.stages):
             if stage.place == "edge":
-                made = self._run_here(stage.segment, values, spent)
+                ran = self._runner.run(stage.segment, values, order=request.order)
+                made = _counted(ran, spent)
             else:
-                left_s = None if expires_s is None else max(0.0, expires_s - time.monotonic())
-                made = self._run_there(plan, index, values, chosen, spent, left_s=left_s)
+                spent.ahead_s = spent.preprocess_s + spent.head_s
+                made = self._run_there(plan, index, values, chosen, spent, request)
             values.update(made)
             chosen.update(stage.codecs)
+        if plan.is_local:
+            spent.ahead_s = spent.preprocess_s + spent.head_s
         return values
+
+    def rehearse(self, plan: Plan, sample: Sample, *, slowdown: float) -> None:
+        """Run all of a plan here, to know how long its later stages take."""
+        values: dict[str, Array] = dict(self._runner.tensors_of(sample))
+        if sample.source is not None:
+            values[SOURCE] = sample.source
+        for stage in plan.stages:
+            took_s = 0.0
+            if stage.segment.preprocess and sample.source is not None:
+                took_s = self._runner.preprocess(sample.source)[1]
+            begun_s = time.perf_counter()
+            values.update(self._runner.compute(stage.segment, values))
+            if stage.place == "cloud":
+                self.paces.note(plan.plan_id, took_s + slowdown * (time.perf_counter() - begun_s))
+
+    def may_finish(self, error: EdgeError) -> bool:
+        """Whether the device answers what the worker does not."""
+        return self._may_fall_back and (self.crossing is None or self.crossing.may_finish(error))
+
+    def note_down(self, error: EdgeError) -> None:
+        """Tell people once that the worker is not there."""
+        if not self.is_worker_down:
+            is_gone = isinstance(error, WorkerLost | WorkerUnreachable | NoWorker)
+            until = "the rest until the worker is back" if is_gone else "what the worker does not"
+            self._notify(f"{error}; this device finishes {until}")
+        self.is_worker_down = True
 
     def _prepared(self, sample: Sample, spent: Spent) -> dict[str, Array]:
         assert sample.source is not None
         tensors, took_s = self._runner.preprocess(sample.source)
         spent.preprocess_s += took_s
         return tensors
-
-    def _run_here(self, segment: Segment, values: Mapping[str, Array], spent: Spent) -> dict[str, Array]:
-        ran = self._runner.run(segment, values)
-        spent.head_s += ran.compute_s
-        spent.preprocess_s += ran.preprocess_s
-        return ran.outputs
 
     def _run_there(
         self,
@@ -84,32 +118,55 @@ class Walker:
         values: Mapping[str, Array],
         chosen: Mapping[str, str],
         spent: Spent,
-        *,
-        left_s: float | None,
+        request: Request,
     ) -> dict[str, Array]:
-        assert self.connection is not None
+        assert self.crossing is not None
         segment = plan.stages[index].segment
         names = (SOURCE,) if segment.preprocess else segment.inputs
         sent = {name: values[name] for name in names}
-        start_s = time.perf_counter()
         going, codecs = sent, chosen
         if segment.preprocess and chosen.get(SOURCE) in PICTURES:
             going, codecs = self._reencoded(sent[SOURCE], chosen[SOURCE], spent), {}
-            left_s = None if left_s is None else max(0.0, left_s - (time.perf_counter() - start_s))
-            start_s = time.perf_counter()
-        try:
-            reply = self.connection.ask(plan, index, going, codecs, deadline_s=left_s)
-            check_reply(self._graph, segment, reply.tensors)
-        except EdgeError as error:
-            if not self.may_finish(error):
-                raise
-            spent.wire_s += time.perf_counter() - start_s
-            spent.is_fallback = True
-            self.note_down(error)
-            return self._run_here(segment, sent, spent)
+        home: list[Ran] = []
+        cargo = Cargo(
+            plan=plan,
+            stage=index,
+            tensors=going,
+            codecs=codecs,
+            expires_s=request.expires_s,
+            forecast=request.forecast,
+        )
+        start_s = time.perf_counter()
+        crossed = self.crossing.cross(
+            cargo,
+            check=lambda reply: check_reply(self._graph, segment, reply.tensors),
+            finish=self._finisher(segment, sent, request.order, home) if self._may_fall_back else None,
+        )
+        if crossed.reply is not None:
+            return self._answered(crossed, crossed.reply, spent)
+        assert crossed.made is not None
+        assert crossed.why is not None
+        self.note_down(crossed.why)
+        spent.is_fallback = True
+        spent.wire_s += max(0.0, time.perf_counter() - start_s - home[-1].compute_s - home[-1].preprocess_s)
+        self.paces.note(plan.plan_id, home[-1].compute_s + home[-1].preprocess_s)
+        return _counted(home[-1], spent)
+
+    def _finisher(self, segment: Segment, sent: Mapping[str, Array], order: int, home: list[Ran]) -> Finish:
+        """What finishes a request here, over the tensors that were sent; leaves what it took in ``home``."""
+
+        def finish(until: Until) -> dict[str, Array] | None:
+            try:
+                home.append(self._runner.run(segment, sent, order=order, is_finish=True, until=until))
+            except NotWanted:
+                return None
+            return home[-1].outputs
+
+        return finish
+
+    def _answered(self, crossed: Crossed, reply: Reply, spent: Spent) -> dict[str, Array]:
         self.is_worker_down = False
-        self._has_been_served = True
-        spent.take(reply)
+        spent.take(reply, crossed.target)
         return reply.tensors
 
     def _reencoded(self, source: Array, name: str, spent: Spent) -> dict[str, Array]:
@@ -118,19 +175,8 @@ class Walker:
         spent.encode_s += took_s
         return {SOURCE: picture}
 
-    def may_finish(self, error: EdgeError) -> bool:
-        """Whether the device answers what the worker does not.
 
-        Not where a worker that never served this session refuses every frame: one that did may have come back as
-        another.
-        """
-        is_for_good = isinstance(error, WorkerRefused) and error.code in _EVERY_FRAME
-        return self._may_fall_back and not (is_for_good and not self._has_been_served)
-
-    def note_down(self, error: EdgeError) -> None:
-        """Tell people once that the worker is not there."""
-        if not self.is_worker_down:
-            is_gone = isinstance(error, WorkerLost | WorkerUnreachable)
-            until = "the rest until the worker is back" if is_gone else "what the worker does not"
-            self._notify(f"{error}; this device finishes {until}")
-        self.is_worker_down = True
+def _counted(ran: Ran, spent: Spent) -> dict[str, Array]:
+    spent.head_s += ran.compute_s
+    spent.preprocess_s += ran.preprocess_s
+    return ran.outputs

@@ -149,7 +149,7 @@ def test_a_runtime_that_is_left_out_for_a_fault_is_told_of_once(
 def test_each_length_is_predicted_and_planned_for_itself(
     worker: EmbeddedWorker, wording: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.session._KEPT_PLANS", 2)
+    monkeypatch.setattr("edge.plans._KEPT_KINDS", 2)
     with edge.Session(wording, cloud=worker.target, slowdown=100, profile_budget_s=0.5) as session:
 
         def select(length: int) -> Selected:

@@ -40,7 +40,7 @@ def test_a_frame_comes_back_computed_and_timed(fake_worker: Start, plan: Plan, o
     headers = [packing.pack({name: ones})[0][0] for name in ("h", "h.out")]
     assert (reply.up_bytes, reply.down_bytes) == tuple(ones.nbytes + header.ByteSize() for header in headers)
     assert reply.worker.compute_s == 2e-4
-    assert reply.queued_frames == 3
+    assert reply.load.queued_frames == 3
     assert reply.wire_s > 0
 
 

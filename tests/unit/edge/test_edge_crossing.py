@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from edge.burden import LoadSeen
 from edge.crossing import Cargo, Crossed, Crossing, Finish
 from edge.errors import (
     BadReply,
@@ -44,8 +45,7 @@ def reply(value: float = 2.0) -> Reply:
         decode_s=0.0,
         up_bytes=1,
         down_bytes=1,
-        queued_frames=0,
-        busy_ratio=0.0,
+        load=LoadSeen(),
     )
 
 
@@ -115,6 +115,7 @@ class FakeWorker:
         chosen: Mapping[str, str],
         *,
         deadline_s: float | None = None,
+        slot_s: float | None = None,
     ) -> FakeFlight:
         assert deadline_s is not None
         now_s = self.clock.now_s

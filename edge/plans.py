@@ -1,0 +1,276 @@
+"""The plans of a session: one for every kind of input, chosen anew for every request where measurements choose.
+
+Inputs are of one kind when they are all pictures or all tensors and their sizes lie within a tenth of each other. The
+first request of a kind pays for measuring and freezing the candidates; afterwards a choice takes some tens of
+microseconds. A plan that was not used yet is made ready in the background, here (its first run is slower) and at the
+worker, while the one before goes on: a request is late for it once at most, and none waits for another's plan. Nothing
+is loaded again when the cut moves, for the engine holds the whole model's weights; and a request keeps the plan that it
+began with.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edge.advisor import AUTO, Selected, Wish, options, select, selected_of
+from edge.client import Client
+from edge.errors import NoWorker
+from edge.evidence import Evidence
+from edge.fleet import Fleet
+from edge.steering import Steering
+from partitioner.cost import Candidate
+from partitioner.errors import CleftError
+from partitioner.inputs import Sample
+from partitioner.planner import Planner
+from partitioner.segments import LOCAL, Cuts
+
+_LOG = logging.getLogger(__name__)
+_KEPT_KINDS = 64
+_STEPS_PER_DOUBLING = 8
+
+Key = tuple[str, str]
+EvidenceFor = Callable[[Sample, Mapping[str, int]], Evidence]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The plan of one request. ``candidate`` and ``planner`` are there where it was chosen by measurements.
+
+    ``is_stranded``: this device answers for want of a worker.
+    """
+
+    selected: Selected
+    kind: Hashable = None
+    planner: Planner | None = None
+    candidate: Candidate | None = None
+    is_stranded: bool = False
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What is known of one kind of input: the plan that stays, or the candidates and those that are ready here."""
+
+    kind: Hashable
+    fixed: Chosen | None = None
+    planner: Planner | None = None
+    ready: dict[Key, Chosen] = field(default_factory=dict)
+    preparing: set[Key] = field(default_factory=set)
+    current: Chosen | None = None
+
+
+class Plans:
+    """Which plan a request takes. Thread-safe.
+
+    Args:
+        wish: what the user asked for.
+        evidence: what was measured, for an input of these sizes.
+        sizes: the sizes of a sample that a plan is chosen by.
+        ready: makes a plan ready on this device, by a sample.
+        stranded: whether the device answers alone where choosing ended in this error.
+        fleet: the workers; None where none is needed.
+        steering: chooses among candidates; None where the first choice stays.
+    """
+
+    def __init__(
+        self,
+        cuts: Cuts,
+        wish: Wish,
+        *,
+        evidence: EvidenceFor,
+        sizes: Callable[[Sample], Mapping[str, int]],
+        ready: Callable[[Selected, Sample], None],
+        stranded: Callable[[CleftError], bool],
+        fleet: Fleet | None,
+        steering: Steering | None,
+    ) -> None:
+        self.wish = wish
+        self._cuts = cuts
+        self._evidence = evidence
+        self._sizes = sizes
+        self._ready_here = ready
+        self._is_stranded = stranded
+        self._fleet = fleet
+        self._steering = steering
+        self._lock = threading.Lock()
+        self._building = threading.Lock()
+        self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
+        self._preparer = _Preparer()
+
+    def close(self) -> None:
+        """End what is made ready in the background."""
+        self._preparer.close()
+
+    def of(self, sample: Sample) -> Chosen:
+        """The plan for a request with this input.
+
+        Raises:
+            CleftError: there is none.
+        """
+        sizes = self._sizes(sample)
+        kind = sample.source is not None, tuple(_step(each) for each in sizes.values())
+        state = self._known(kind)
+        if state is None:
+            with self._building:
+                state = self._known(kind) or self._build(kind, sample, sizes)
+        if state.fixed is not None:
+            return state.fixed
+        return self._steered(state, sample)
+
+    def ready(self, sample: Sample) -> Chosen:
+        """The same, made ready at the worker too.
+
+        Raises:
+            CleftError: there is none, or the worker refuses it.
+        """
+        chosen = self.of(sample)
+        plan = chosen.selected.plan
+        if self._fleet is None or plan.is_local:
+            return chosen
+        try:
+            client = self._fleet.current() or self._fleet.wait(self._fleet.patience_s)
+            if client is None:
+                raise NoWorker
+            self._fleet.ready(client, plan)
+        except CleftError as error:
+            if not self._is_stranded(error):
+                raise
+        return chosen
+
+    def _known(self, kind: Hashable) -> _Kind | None:
+        with self._lock:
+            state = self._kinds.get(kind)
+            if state is not None:
+                self._kinds.move_to_end(kind)
+            return state
+
+    def _build(self, kind: Hashable, sample: Sample, sizes: Mapping[str, int]) -> _Kind:
+        """What is to be known of a new kind; what was found for want of a worker is not kept."""
+        wish = self.wish
+        is_steered = self._steering is not None and wish.cut == AUTO and wish.is_measured
+        state = _Kind(kind=kind)
+        try:
+            if is_steered and len(self._cuts.candidates) > 1:
+                state.planner = options(self._cuts, wish, sample, self._evidence(sample, sizes))
+            else:
+                selected = select(self._cuts, wish, sample, evidence=lambda: self._evidence(sample, sizes))
+                self._ready_here(selected, sample)
+                state.fixed = Chosen(selected=selected)
+        except CleftError as error:
+            if not self._is_stranded(error):
+                raise
+            home = select(self._cuts, Wish(cut=LOCAL), sample, evidence=lambda: self._evidence(sample, sizes))
+            state.fixed = Chosen(selected=home, is_stranded=True)
+            return state
+        with self._lock:
+            self._kinds[kind] = state
+            if len(self._kinds) > _KEPT_KINDS:
+                self._kinds.popitem(last=False)
+        return state
+
+    def _steered(self, state: _Kind, sample: Sample) -> Chosen:
+        """What the link and the load want now where it can run, else what ran before."""
+        assert self._steering is not None
+        assert self._fleet is not None
+        assert state.planner is not None
+        client = self._fleet.current()
+        target = None if client is None else client.target
+        candidate = self._steering.choose(state.kind, state.planner, target=target).candidate
+        wanted = state.ready.get((candidate.cut_id, candidate.codec))
+        if client is None:
+            wanted = wanted or self._made(state, candidate, "")
+            return replace(wanted, is_stranded=wanted.selected.plan.is_local)
+        if wanted is not None and self._can_run(client, wanted):
+            state.current = wanted
+        elif state.current is None or not self._can_run(client, state.current):
+            state.current = wanted or self._made(state, candidate, client.target, sample)
+        elif wanted is None:
+            self._prepare_later(state, candidate, client, sample)
+        return state.current
+
+    def _can_run(self, client: Client, chosen: Chosen) -> bool:
+        """Whether the worker has the plan; one that has it not is asked to make it ready."""
+        assert self._fleet is not None
+        plan = chosen.selected.plan
+        return plan.is_local or self._fleet.is_ready(client, plan)
+
+    def _made(self, state: _Kind, candidate: Candidate, target: str, sample: Sample | None = None) -> Chosen:
+        """A candidate's plan; with a sample, ready on this device."""
+        assert self._steering is not None
+        assert state.planner is not None
+        table = state.planner.everything
+        alone = Planner(table.take(np.array([table.candidates.index(candidate)])))
+        link = self._steering.estimate(target).link
+        selected = selected_of(self._cuts, alone.at(link, self._steering.load(target)).priced, link)
+        if sample is not None:
+            self._ready_here(selected, sample)
+        chosen = Chosen(selected=selected, kind=state.kind, planner=state.planner, candidate=candidate)
+        state.ready[candidate.cut_id, candidate.codec] = chosen
+        return chosen
+
+    def _prepare_later(self, state: _Kind, candidate: Candidate, client: Client, sample: Sample) -> None:
+        """Have a plan made ready in the background, here and there."""
+        key = candidate.cut_id, candidate.codec
+        with self._lock:
+            if key in state.preparing:
+                return
+            state.preparing.add(key)
+
+        def prepare() -> None:
+            try:
+                self._can_run(client, self._made(state, candidate, client.target, sample))
+            finally:
+                with self._lock:
+                    state.preparing.discard(key)
+
+        self._preparer.put(prepare)
+
+
+class _Preparer:
+    """Does one thing after another on a thread of its own, which starts with the first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def put(self, task: Callable[[], None]) -> None:
+        """Have this done; what fails is logged."""
+        with self._lock:
+            if self._is_closed:
+                return
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="cleft-preparer", daemon=True)
+                self._thread.start()
+            self._tasks.put(task)
+
+    def close(self) -> None:
+        """End after what is being done."""
+        with self._lock:
+            self._is_closed = True
+            thread = self._thread
+        self._tasks.put(None)
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None and not self._is_closed:
+            try:
+                task()
+            except CleftError as error:
+                _LOG.warning("a plan cannot be made ready: %s", error)
+            except Exception:
+                _LOG.exception("making a plan ready failed")
+
+
+def _step(size: int) -> int:
+    """The step of a geometric scale that a size is on: sizes on one share a plan."""
+    return round(_STEPS_PER_DOUBLING * math.log2(max(size, 1)))
