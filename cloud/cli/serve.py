@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
+from partitioner.cli.corelog import handshakes_logged
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, request_of
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.security import add_server_security_arguments, server_security_of
@@ -101,9 +102,15 @@ def _frame_mib(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
+    parent = os.getppid()
+    with handshakes_logged() if args.tls_cert is not None else contextlib.nullcontext():
+        _run(args, parent=parent if args.exit_with_parent else None)
+    return 0
+
+
+def _run(args: argparse.Namespace, *, parent: int | None) -> None:
     from cloud.config import Config
 
-    parent = os.getppid()
     security = server_security_of(args)
     if (warning := security.check(args.host, is_plaintext_allowed=args.insecure_bind)) is not None:
         _LOG.warning(warning)
@@ -123,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
         batch_wait_s=args.batch_wait,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(config, security, args, parent=parent if args.exit_with_parent else None))
-    return 0
+        asyncio.run(_serve(config, security, args, parent=parent))
 
 
 async def _serve(config: Config, security: ServerSecurity, args: argparse.Namespace, *, parent: int | None) -> None:

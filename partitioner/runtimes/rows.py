@@ -31,29 +31,40 @@ def leading_of(graph: Graph, subgraph: Subgraph) -> Leading | None:
     firsts = {value.shape[0] if value.shape else None for value in values}
     if not subgraph.inputs or len(firsts) != 1 or any(_is_opaque(node) for node in subgraph.nodes):
         return None
+    if any(node.kind == "scalar" for node in _dependent(subgraph)):
+        return None
     first = next(iter(firsts))
     if first == 1:
         return "one"
     is_alone = isinstance(first, str) and first.isidentifier()
     if not is_alone or any(first in symbols_of(dim) for value in values for dim in value.shape[1:]):
         return None
-    return "symbol"
+    made = (node.value for node in _dependent(subgraph) if node.value is not None)
+    return "symbol" if all(any(first in symbols_of(dim) for dim in value.shape) for value in made) else None
 
 
 def with_rows(graph: Graph, subgraph: Subgraph) -> tuple[Node, ...] | None:
     """The nodes of a segment captured with one row, for any number of rows (``ROWS``); None where that is unclear."""
-    dependent = {value.name for value in subgraph.inputs}
-    made: list[Node] = []
+    dependent = {node.name: node for node in _dependent(subgraph)}
+    if any(node.value is not None and not _is_row(node.value) for node in dependent.values()):
+        return None
+    if not all(name in dependent for name in subgraph.outputs if name in graph.node):
+        return None
+    return tuple(
+        _rewritten(node) if node.op in _SIZED and (node.name in dependent or node.op == "aten.expand.default") else node
+        for node in subgraph.nodes
+    )
+
+
+def _dependent(subgraph: Subgraph) -> list[Node]:
+    """The nodes whose results hang on what comes in."""
+    names = {value.name for value in subgraph.inputs}
+    found: list[Node] = []
     for node in subgraph.nodes:
-        is_dependent = any(name in dependent for name in node.refs())
-        if is_dependent:
-            dependent.add(node.name)
-            if node.kind == "scalar" or (node.value is not None and not _is_row(node.value)):
-                return None
-        if node.op in _SIZED and (is_dependent or node.op == "aten.expand.default"):
-            node = _rewritten(node)
-        made.append(node)
-    return tuple(made) if all(name in dependent for name in subgraph.outputs) else None
+        if not names.isdisjoint(node.refs()):
+            names.add(node.name)
+            found.append(node)
+    return found
 
 
 def _rewritten(node: Node) -> Node:
