@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
 from partitioner.cli.corelog import handshakes_logged
-from partitioner.cli.models import MODEL_HELP, add_packing_arguments, request_of
+from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.security import add_server_security_arguments, server_security_of
 
@@ -146,7 +146,7 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
         options = EngineOptions(device=config.device, threads=config.threads, allow_ops=config.allow_ops)
         chosen = choose(bundle, runtime=args.runtime, **options)
         for line in chosen.lines(bundle.name, is_every=True):
-            _note(line, args)
+            print(f"note: {line}", file=sys.stderr)
         return load(bundle, chosen.runtime, **options)
 
     stop = asyncio.Event()
@@ -156,8 +156,7 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
     watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
     bundles, broken = await asyncio.to_thread(_resolve, args)
     for bundle in bundles:
-        for line in bundle.manifest.notes:
-            _note(f"{bundle.name}: {line}", args)
+        print_notes(bundle)
     server = Server(config, open_engine=open_engine, security=security)
     port = await server.start(bundles, broken=broken)
     try:
@@ -191,14 +190,6 @@ def _resolve(args: argparse.Namespace) -> tuple[list[Bundle], list[Broken]]:
     if faults and not bundles:
         raise faults[0][1]
     return bundles, [Broken(name=spec, reason=str(error)) for spec, error in faults]
-
-
-def _note(line: str, args: argparse.Namespace) -> None:
-    """Tell people; where the log is for machines, it is a line of the log."""
-    if args.log_format == "json":
-        _LOG.info(line)
-    else:
-        print(f"note: {line}", file=sys.stderr)
 
 
 def _on_signal(stop: asyncio.Event, number: signal.Signals) -> None:

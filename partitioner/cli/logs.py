@@ -8,11 +8,15 @@ code; what looks like a bearer token is blotted out all the same, for messages a
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import re
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from datetime import datetime, timezone
 from typing import TextIO
 
@@ -44,6 +48,46 @@ def configure_logs(*, log_format: str, level: str, verbosity: int = 0, stream: T
     setattr(handler, _MARK, True)
     root.addHandler(handler)
     root.setLevel(least)
+
+
+@contextmanager
+def all_in_the_log() -> Iterator[None]:
+    """While this lasts, whatever is printed to stderr, and a thread's end by an error, are records like all others."""
+    kept, threading.excepthook = threading.excepthook, _log_thread
+    try:
+        with redirect_stderr(_Records()):
+            yield
+    finally:
+        threading.excepthook = kept
+
+
+class _Records(io.TextIOBase):
+    """A stream whose lines become records; ``warning:`` and ``error:`` in front of one are its level."""
+
+    def __init__(self) -> None:
+        self._begun = ""
+        self._is_writing = threading.local()
+
+    def write(self, text: str) -> int:
+        """Log every line that is whole by now. What logging itself has to say is let go: it would come round again."""
+        if getattr(self._is_writing, "now", False):
+            return len(text)
+        *lines, self._begun = (self._begun + text).split("\n")
+        self._is_writing.now = True
+        try:
+            for line in filter(str.strip, lines):
+                level, _, rest = line.partition(": ")
+                known = logging.getLevelName(level.upper()) if level in LEVELS else None
+                logging.getLogger("stderr").log(known or logging.INFO, "%s", rest if known else line)
+        finally:
+            self._is_writing.now = False
+        return len(text)
+
+
+def _log_thread(failed: threading.ExceptHookArgs) -> None:
+    name = failed.thread.name if failed.thread is not None else "a thread"
+    error = failed.exc_value or failed.exc_type()
+    logging.getLogger("thread").error("%s ended by an error", name, exc_info=error)
 
 
 class TextFormatter(logging.Formatter):

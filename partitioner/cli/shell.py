@@ -182,7 +182,7 @@ def _dispatch(program: Program, arguments: list[str]) -> int:
 def _run_layered(parser: Parser, command: Command, arguments: list[str], *, section: str) -> int:
     """Run a command whose settings come in layers, or print them."""
     from partitioner.cli.layers import read_settings
-    from partitioner.cli.logs import configure_logs
+    from partitioner.cli.logs import all_in_the_log, configure_logs
 
     try:
         settings = read_settings(parser, arguments, environ=os.environ, section=section)
@@ -198,7 +198,8 @@ def _run_layered(parser: Parser, command: Command, arguments: list[str], *, sect
     if args.log_format != "json":
         return command.run(args)
     try:
-        return command.run(args)
+        with all_in_the_log():
+            return command.run(args)
     except Exception as error:
         message, code = explain(error)
         import logging

@@ -237,12 +237,18 @@ def test_the_printed_settings_name_their_origin_and_can_be_read_back(read, tmp_p
 
 
 COMMAND = """
-import logging
+import logging, sys, threading
 CONFIG = "edge"
 HELP = "serve"
 def add_arguments(parser):
     parser.add_argument("--name", required=True)
 def run(args):
+    if args.name == "printer":
+        for part in ("warn", "ing: two\\nnote: three\\n\\n"):
+            print(part, end="", file=sys.stderr)
+        thread = threading.Thread(target=lambda: 1 / 0, name="divider")
+        thread.start()
+        thread.join()
     if args.name == "nobody":
         raise LookupError("no such name")
     logging.getLogger("tool").warning("named %s", args.name)
@@ -286,6 +292,16 @@ def test_a_log_for_machines_holds_the_failure_too(tool, capsys):
     assert found["level"] == "error"
     assert "no such name" in found["message"]
     assert "Traceback" in found["trace"]
+    argv = ["serve", "--name", "printer", "--log-format", "json", "--log-level", "info"]
+    assert run_program(tool, argv) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(each["level"], each["message"]) for each in lines] == [
+        ("warning", "two"),
+        ("info", "note: three"),
+        ("error", "divider ended by an error"),
+        ("warning", "named printer"),
+    ]
+    assert "ZeroDivisionError" in lines[2]["error"]
 
 
 def test_a_program_that_another_starts_sees_none_of_its_settings():
