@@ -7,6 +7,7 @@ ends. A second signal ends it at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from edge.cli.settings import add_request_arguments, add_session_arguments, clouds_of, session_of
 from partitioner.cli.arguments import duration_s, port, positive_int
+from partitioner.cli.corelog import handshakes_logged
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 from partitioner.cli.security import add_server_security_arguments, server_security_of
 
@@ -74,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal."""
+    with handshakes_logged() if args.listen_tls_cert is not None else contextlib.nullcontext():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from edge.daemon import Daemon
     from partitioner.cli.output import warn
     from partitioner.cli.shell import version
@@ -83,14 +90,14 @@ def run(args: argparse.Namespace) -> int:
         warn(warning)
     if not clouds_of(args):
         args.cut = "local"
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: _on_signal(stop, number))
     daemon = Daemon(_config(args), version=version(), security=security)
     entries = [_entry(args, spec) for spec in args.model]
     bound = daemon.start(entries)
     is_clean = False
+    stop = threading.Event()
     try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: _on_signal(stop, number))
         _announce(args.host, bound, entries, daemon.reasons, as_json=args.json)
         stop.wait()
     finally:
