@@ -89,11 +89,15 @@ class Wire:
             self.frame(size_bytes)
             self.now_s = max(self.now_s, begun_s + every_s)
 
-    def probe(self, size_bytes: int = 16 * 1024, pieces: int = 4) -> None:
-        """A tiny message and a train of larger ones, as ``edge.probing`` sends them."""
+    def echo(self) -> None:
+        """A tiny message that is answered at once."""
         begun_s = self.now_s
         self.now_s = self._acked_s(0)
         self.observer.echoed(self.now_s - begun_s, self.now_s)
+
+    def probe(self, size_bytes: int = 16 * 1024, pieces: int = 4) -> None:
+        """A tiny message and a train of larger ones, as ``edge.probing`` sends them."""
+        self.echo()
         prober = Pacer()
         sent_s, acks = self.now_s, []
         for piece in range(1, pieces + 1):
