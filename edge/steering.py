@@ -26,6 +26,7 @@ from edge.telemetry import Counters
 from partitioner.cost import IDLE, TERMS, Candidate, CandidateTable, FloatArray, Load
 from partitioner.link import Link
 from partitioner.planner import Planner
+from protos.chunks import chunk_bytes
 
 _POLICY_LOG = logging.getLogger("edge.policy")
 _KEPT_DECISIONS = 256
@@ -35,8 +36,8 @@ _MATTERS = math.log(1.08)
 _HEAD, _TAIL = TERMS.index("head_s"), TERMS.index("tail_s")
 _LEAST_SUFFIX = 0.02
 """Share of the whole model's time that any suffix takes, whatever head and whole differ by."""
-_LATE_SHARE = 0.25
-"""An answer that is late by t is expected to take this share of t longer."""
+_LATE_SHARE = 1.0
+"""What is late by t, an acknowledgement or an answer, is expected to take this share of t longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,12 +217,13 @@ class Steering:
             load = self._load(target)
             far_s = self._far_s(candidate, load, kind)
         pace = 1.0 / link.up_bytes_per_s
+        down_s = candidate.down_bytes / link.down_bytes_per_s
+        next_s = link.rtt_s + (far_s + down_s)
         if left_up_bytes > 0:
             pace = max(pace, (waited_s - link.rtt_s) / left_up_bytes)
-        up_s = left_up_bytes * pace
-        down_s = candidate.down_bytes / link.down_bytes_per_s
-        due_s = up_s + link.rtt_s + far_s + down_s - waited_s
-        return due_s if due_s > 0 else _LATE_SHARE * -due_s
+            next_s = link.rtt_s + pace * min(left_up_bytes, chunk_bytes(1.0 / pace))
+        due_s = left_up_bytes * pace + link.rtt_s + far_s + down_s - waited_s
+        return max(due_s, _LATE_SHARE * (waited_s - next_s), 0.0)
 
     def wants_probe(self, target: str) -> bool:
         """Whether a small probe of the link is due now, because the link is why nothing is sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from partitioner.cli.shell import Program, run_program
@@ -15,6 +16,7 @@ PROGRAM = Program(
         "advise": "edge.cli.advise",
         "link": "edge.cli.link",
         "fetch-profile": "edge.cli.fetch_profile",
+        "simulate": "edge.cli.simulate",
         "trial": "edge.cli.trial",
     },
 )
@@ -22,4 +24,5 @@ PROGRAM = Program(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cleft-edge``; returns the exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core writes about every failed handshake
     return run_program(PROGRAM, argv)
