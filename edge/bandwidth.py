@@ -36,6 +36,9 @@ EXPIRES_S = 60.0
 """After this time without news of the rate an estimate begins to fall back to the prior, and takes as long again."""
 
 _SURPRISE = 3.0
+_KEEPS = 0.6
+_LEANS = 4.5
+"""Misses of one sign are no noise either: their sum, of which each time this share is kept, is at most so large."""
 BAND = 1.5
 """Standard deviations from the estimate to each end of the band."""
 _DRIFT = 0.1
@@ -205,6 +208,7 @@ class Estimator:
         self._stalled_s: float | None = None
         self._before: _State | None = None
         self._doubts = 0
+        self._leaning = [0.0, 0.0]
 
     def delivered(self, delivery: Delivery) -> None:
         """Bytes that went up were acknowledged."""
@@ -321,9 +325,12 @@ class Estimator:
     def _take(self, has_rtt: float, size_bytes: float, took_s: float) -> None:
         """Know from now on what one observation of ``has_rtt * rtt + size * pace`` says."""
         base = self._base
-        missed_s, known_var, _ = self._missed(base, has_rtt, size_bytes, took_s)
+        missed_s, known_var, noise_var = self._missed(base, has_rtt, size_bytes, took_s)
         self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
         self._noise.learn(size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
+        misses = missed_s / math.sqrt(known_var + noise_var)
+        leaning = _KEEPS * self._leaning[size_bytes > 0] + misses
+        self._leaning[size_bytes > 0] = leaning if verdict == _IS_EXPECTED else 0.0
         if verdict == _IS_AS_BEFORE:
             self._doubts = 0
         elif verdict == _IS_SURPRISE and not self._doubts:
@@ -340,7 +347,9 @@ class Estimator:
         state = self._base
         missed_s, known_var, noise_var = self._missed(state, has_rtt, size_bytes, took_s)
         verdict = _IS_EXPECTED
-        if missed_s * missed_s > _SURPRISE**2 * (known_var + noise_var):
+        misses = missed_s / math.sqrt(known_var + noise_var)
+        leaning = _KEEPS * self._leaning[size_bytes > 0] + misses
+        if abs(misses) > _SURPRISE or abs(leaning) > _LEANS:
             verdict = _IS_SURPRISE
             if self._doubts and (before := self._before) is not None:
                 missed_before_s, known_before, noise_before = self._missed(before, has_rtt, size_bytes, took_s)

@@ -29,7 +29,7 @@ NO_WORKER = "no worker"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
-    """How much it takes to move the cut. Gains are shares of the price of the plan in use."""
+    """How much it takes to move the cut. Gains are shares of the price of the best plan."""
 
     least_gain: float = 0.02
     """A gain below this adds nothing."""
@@ -40,7 +40,10 @@ class PolicySettings:
     window_s: float = 4.0
     """In so long the cut moves at most ``max_switches`` times."""
     memory_s: float = 60.0
-    """For so long a move makes the next one harder."""
+    """For so long a move for a gain below ``small`` makes the next one harder."""
+    small: float = 0.3
+    doubt: float = 0.5
+    """How many times the doubt about a gain is taken off it."""
     small_bytes: int = 16 * 1024
     """A plan that sends no more than this learns too little of the link from its own frames."""
     idle_s: float = 10.0
@@ -53,7 +56,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The plan for a request. ``gain``: share of the former plan's time that it saves, where it is another.
+    """The plan for a request. ``gain``: what it saves of the former plan's time, as a share of its own.
 
     ``reason`` says why it was chosen: of a plan that stays, when it was.
     """
@@ -71,7 +74,7 @@ class Policy:
     def __init__(self, settings: PolicySettings | None = None) -> None:
         self._settings = settings or PolicySettings()
         self._rows: tuple[CandidateTable, dict[Hashable, int]] | None = None
-        self._switched: deque[float] = deque(maxlen=32)
+        self._switched: deque[tuple[float, float]] = deque(maxlen=32)
         self._sum = 0.0
         self._reason = "first choice"
         self._link: Link | None = None
@@ -121,9 +124,9 @@ class Policy:
             float(table.up_bytes[here] - table.up_bytes[best]),
             float(table.down_bytes[here] - table.down_bytes[best]),
         )
-        if self._is_due(gain_s, spread_s, here_s, is_back=is_back, now_s=now_s):
+        if self._is_due(gain_s, spread_s, best_s, is_back=is_back, now_s=now_s):
             reason = self._why(table, here, best, estimate, load, is_back=is_back)
-            return self._switch(table, best, best_s, gain_s / here_s, reason, estimate, load, now_s)
+            return self._switch(table, best, best_s, gain_s / best_s, reason, estimate, load, now_s)
         self._look(planner, table, here, estimate, load, now_s)
         return Choice(candidate=table.candidates[here], predicted_s=here_s, is_switch=False, reason=self._reason)
 
@@ -137,18 +140,18 @@ class Policy:
         self._probed_s = now_s
         return True
 
-    def _is_due(self, gain_s: float, spread_s: float, here_s: float, *, is_back: bool, now_s: float) -> bool:
+    def _is_due(self, gain_s: float, spread_s: float, best_s: float, *, is_back: bool, now_s: float) -> bool:
         """Whether sure gains have come to what it takes."""
         settings = self._settings
         if is_back and gain_s > settings.least_gain_s:
             return True
-        sure = (gain_s - 0.5 * spread_s) / here_s - settings.least_gain
+        sure = (gain_s - settings.doubt * spread_s) / best_s - settings.least_gain
         if gain_s <= settings.least_gain_s:
             sure = min(sure, 0.0)
         self._sum = max(0.0, self._sum + sure)
-        recent = sum(1 for at_s in self._switched if now_s - at_s < settings.memory_s)
-        within = sum(1 for at_s in self._switched if now_s - at_s < settings.window_s)
-        return self._sum >= settings.patience * 2.0 ** min(recent, 4) and within < settings.max_switches
+        small = sum(1 for at_s, gain in self._switched if now_s - at_s < settings.memory_s and gain < settings.small)
+        within = sum(1 for at_s, _ in self._switched if now_s - at_s < settings.window_s)
+        return self._sum >= settings.patience * 2.0 ** min(small, 4) and within < settings.max_switches
 
     def _alone(
         self,
@@ -196,7 +199,7 @@ class Policy:
         name = table.candidates[best].label
         self._reason = f"{_rates(estimate.link)}: {name} takes {_time(best_s)}"
         if current is not None and current.cut_id != table.candidates[best].cut_id:
-            self._switched.append(now_s)
+            self._switched.append((now_s, math.inf))
             self._reason = f"{current.label} is no longer among the plans; {self._reason}"
             return Choice(candidate=table.candidates[best], predicted_s=best_s, is_switch=True, reason=self._reason)
         return Choice(candidate=table.candidates[best], predicted_s=best_s, is_switch=False, reason=self._reason)
@@ -212,7 +215,7 @@ class Policy:
         load: Load,
         now_s: float,
     ) -> Choice:
-        self._switched.append(now_s)
+        self._switched.append((now_s, gain))
         self._link, self._load, self._reason, self._sum = estimate.link, load, reason, 0.0
         self._looked_s = -math.inf
         return Choice(candidate=table.candidates[best], predicted_s=best_s, is_switch=True, reason=reason, gain=gain)
