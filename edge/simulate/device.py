@@ -158,7 +158,8 @@ class Device:
                         self._line.cancel(frame)
                         return _How.HOPELESS
                     done_s = self._events.now_s + work.finish_s
-            self._events.step(min(done_s, max(latest_s, self._events.now_s), looked_s + LOOK_S))
+            look_s = min(max(latest_s, self._events.now_s), looked_s + LOOK_S)
+            self._events.step(done_s if done_s < math.inf else look_s)
         self._line.cancel(frame)
         if answered:
             return _How.ANSWERED
