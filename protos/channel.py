@@ -9,10 +9,11 @@ have packed what packs.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2
 
 from protos.errors import InvalidMessage
 from protos.gate import Metadata
@@ -117,13 +118,18 @@ class WorkerStub:
         self._target = target
         self._security = security
         self._session: grpc.StreamStreamMultiCallable[ToWorker, ToEdge] = channel.stream_stream(
-            f"/{SERVICE}/Session", ToWorker.SerializeToString, ToEdge.FromString
+            f"/{SERVICE}/Session", ToWorker.SerializeToString, _quietly(ToEdge.FromString)
         )
         self._status: grpc.UnaryUnaryMultiCallable[StatusRequest, StatusReply] = channel.unary_unary(
-            f"/{SERVICE}/Status", StatusRequest.SerializeToString, StatusReply.FromString
+            f"/{SERVICE}/Status", StatusRequest.SerializeToString, _quietly(StatusReply.FromString)
+        )
+        self._health: grpc.UnaryUnaryMultiCallable[Message, health_pb2.HealthCheckResponse] = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            health_pb2.HealthCheckRequest.SerializeToString,
+            health_pb2.HealthCheckResponse.FromString,
         )
         self._profile: grpc.UnaryStreamMultiCallable[ProfileRequest, ProfileUpdate] = channel.unary_stream(
-            f"/{SERVICE}/Profile", ProfileRequest.SerializeToString, ProfileUpdate.FromString
+            f"/{SERVICE}/Profile", ProfileRequest.SerializeToString, _quietly(ProfileUpdate.FromString)
         )
 
     def session(
@@ -139,6 +145,16 @@ class WorkerStub:
             return self._status(request or StatusRequest(), timeout=timeout_s, metadata=self._security.metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(error, target=self._target) from None
+
+    def is_serving(self, service: str = "", *, timeout_s: float) -> bool:
+        """Whether the worker, or the model of a digest, serves: the health probe, which needs no token."""
+        try:
+            reply = self._health(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise from_rpc_error(error, target=self._target) from None
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     def profile(self, request: ProfileRequest, *, timeout_s: float) -> ReplyStream[ProfileUpdate]:
         """The worker's profile of a model: progress, then the document in pieces."""
@@ -193,3 +209,8 @@ def _reader(parse: Callable[[bytes], _Co]) -> Callable[[bytes], _Co | None]:
             return None
 
     return read
+
+
+def _quietly(parse: Callable[[bytes], _Co]) -> Callable[[bytes], _Co]:
+    """The same for the calling side: gRPC ends the call for None as for an error, and logs no traceback."""
+    return cast("Callable[[bytes], _Co]", _reader(parse))

@@ -39,7 +39,7 @@ def _pair_faults(cert_file: Path | None, key_file: Path | None) -> list[str]:
     if (cert_file is None) == (key_file is None):
         return []
     given, missing = ("certificate", "key") if key_file is None else ("key", "certificate")
-    return [f"a {given} without its {missing}: give both --tls-cert and --tls-key"]
+    return [f"a {given} without its {missing}: give both"]
 
 
 class Listening(Protocol):
@@ -179,8 +179,8 @@ class ServerSecurity:
         if not self.is_tls:
             if not is_plaintext_allowed:
                 raise SecurityError(
-                    f"{host} can be reached from other machines, and nothing is encrypted: --tls-cert and --tls-key "
-                    "encrypt it, --insecure-bind allows it"
+                    f"{host} can be reached from other machines, and nothing is encrypted: a TLS certificate and its "
+                    "key encrypt it, --insecure-bind allows plain text"
                 )
             who = "anyone who reaches it can read what passes, tokens included"
             if self.token_file is None:

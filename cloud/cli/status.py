@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=duration_s, default=5.0, metavar="TIME", help="how long to wait for it (default: 5s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON (schema cleft.status/1)")
+    parser.add_argument(
+        "--health",
+        nargs="?",
+        const="",
+        metavar="DIGEST",
+        help="ask only whether it (or this model) serves, which needs no token; exit code 1 where it does not",
+    )
     add_client_security_arguments(parser)
 
 
@@ -30,8 +37,13 @@ def run(args: argparse.Namespace) -> int:
 
     security = client_security_of(args)
     channel = dial(args.target, security=security)
+    stub = WorkerStub(channel, target=args.target, security=security)
     try:
-        reply = WorkerStub(channel, target=args.target, security=security).status(timeout_s=args.timeout)
+        if args.health is not None:
+            is_serving = stub.is_serving(args.health, timeout_s=args.timeout)
+            print("serving" if is_serving else "not serving")
+            return 0 if is_serving else 1
+        reply = stub.status(timeout_s=args.timeout)
     except Unreachable as error:
         host, _, port = args.target.rpartition(":")
         why = silence_of(host.removeprefix("[").removesuffix("]"), int(port), security=security).reason

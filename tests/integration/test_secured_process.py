@@ -101,6 +101,8 @@ def test_commands_are_served_or_told_what_they_lack(deployed, command):
     target, flags = deployed.target, deployed.flags
     tls, token = flags[:2], flags[2:]
     assert "serving" in command("cleft-cloud", "status", target, *flags)[1]
+    assert command("cleft-cloud", "status", target, *tls, "--health") == (0, "serving\n", "")
+    assert command("cleft-cloud", "status", target, *tls, "--health", "f" * 64) == (1, "not serving\n", "")
     _, link, _ = command("cleft-edge", "link", target, *flags, "--budget", "100ms", "--json")
     assert json.loads(link)["up_mbit"] > 0
     asked = ("--model", "digits", "--random", "1", "--cut", "cloud", "--json")

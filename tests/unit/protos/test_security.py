@@ -215,7 +215,7 @@ def test_plain_text_on_this_machine_is_fine(host):
 
 def test_a_listener_says_what_it_risks(authority, tmp_path):
     pair, tokens = authority.issue("worker"), put(tmp_path / "tokens", SECRET)
-    with pytest.raises(SecurityError, match="--insecure-bind allows it"):
+    with pytest.raises(SecurityError, match="--insecure-bind allows plain text"):
         OPEN.check("0.0.0.0", is_plaintext_allowed=False)
     with pytest.raises(SecurityError, match="nothing is encrypted"):
         ServerSecurity(token_file=tokens).check("0.0.0.0", is_plaintext_allowed=False)
