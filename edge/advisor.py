@@ -232,8 +232,8 @@ class Advisor:
         self._is_fresh = is_fresh
         self._on_progress = on_progress
 
-    def gather(self, client: Client) -> Evidence:
-        """Both profiles, the worker's load and the link.
+    def gather(self, client: Client, edge: Profile | None = None) -> Evidence:
+        """Both profiles, the worker's load and the link; ``edge`` is the device's, where that is at hand.
 
         The load is asked for first, before we add to it; the link is measured last, when nothing else runs.
 
@@ -242,7 +242,7 @@ class Advisor:
             ProfileError: its profile cannot be read, or is of another model.
         """
         load = live_load(client.status())
-        edge, cloud = self.edge_profile(), self.cloud_profile(client)
+        edge, cloud = edge or self.edge_profile(), self.cloud_profile(client)
         return Evidence(edge=edge, cloud=cloud, link=client.measure_link(), load=load)
 
     def edge_profile(self) -> Profile:

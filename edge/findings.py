@@ -16,7 +16,7 @@ from edge.steering import Steering
 from edge.turnstile import LAST
 from partitioner.bundle import Bundle
 from partitioner.inputs import Sample
-from partitioner.profile import CodecCost
+from partitioner.profile import CodecCost, Profile
 from partitioner.runtimes import Array
 from partitioner.segments import Cuts
 
@@ -53,6 +53,7 @@ class Findings:
         self._steering = steering
         self._notify = notify
         self._lock = threading.RLock()
+        self._edge: Profile | None = None
         self._evidence: Evidence | None = None
 
     def evidence(self) -> Evidence:
@@ -65,11 +66,26 @@ class Findings:
         with self._lock:
             if self._evidence is None:
                 client = self._client()
-                with self._runner.turnstile.turn(LAST):
-                    self._evidence = self._advisor.gather(client)
+                self._evidence = self._advisor.gather(client, self._measured_here())
                 self._steering.prior(client.target, self._evidence.link)
                 self._steering.note_load(client.target, self._evidence.load)
             return self._evidence
+
+    def prepare(self, *, with_worker: bool) -> None:
+        """Measure this device, and with a worker that, too, so that no request pays for it.
+
+        Raises:
+            CleftError: as ``evidence``.
+        """
+        with self._lock:
+            self._measured_here()
+            if with_worker and not self.is_complete and (warning := self.evidence().warning):
+                self._notify(warning)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all was measured."""
+        return self._evidence is not None
 
     def at(self, sample: Sample, sizes: Mapping[str, int]) -> Evidence:
         """The same, at the sizes and with the preparing of this very input."""
@@ -87,6 +103,13 @@ class Findings:
         if not self._bundle.graph.symbols:
             return {}
         return sizes_of(self._runner.tensors_of(sample), self._bundle.graph)
+
+    def _measured_here(self) -> Profile:
+        """The device's profile; while it is measured, the engine is taken."""
+        if self._edge is None:
+            with self._runner.turnstile.turn(LAST):
+                self._edge = self._advisor.edge_profile()
+        return self._edge
 
     def _reencodings(self, source: Array) -> tuple[CodecCost, ...]:
         """What it costs here to send this very input re-encoded without loss."""

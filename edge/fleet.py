@@ -82,8 +82,10 @@ class Fleet:
         )
         self._by_target = {keeper.target: keeper for keeper in self._keepers}
 
-    def open(self, digest: str, name: str) -> None:
+    def open(self, digest: str, name: str, *, is_patient: bool = False) -> CleftError | None:
         """Wait until a worker that serves the model is reached; the others are dialled on.
+
+        Where there is none, who is patient gets the reason, and all are dialled on.
 
         Raises:
             CleftError: no worker can be reached or serves it; why the first cannot.
@@ -93,10 +95,13 @@ class Fleet:
             keeper.start()
         with self._changed:
             self._changed.wait_for(lambda: self.current() or all(each.first_error for each in self._keepers))
-        if self.current() is None:
-            error = self._keepers[0].first_error
-            self.close()
-            raise error or WorkerLost(self._keepers[0].target, reason="it broke off at once")
+        if self.current() is not None:
+            return None
+        error = self._keepers[0].first_error or WorkerLost(self._keepers[0].target, reason="it broke off at once")
+        if is_patient:
+            return error
+        self.close()
+        raise error
 
     def close(self) -> None:
         """End all sessions and threads; frames in flight are withdrawn."""

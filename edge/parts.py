@@ -53,6 +53,7 @@ class Options:
     may_fall_back: bool
     is_pinned: bool
     is_adaptive: bool
+    may_start_alone: bool
     depth: int
     profile_budget_s: float
     fresh_profiles: bool
@@ -60,6 +61,11 @@ class Options:
     security: ClientSecurity
     notify: Callable[[str], None]
     on_progress: OnProgress
+
+    @property
+    def may_serve_alone(self) -> bool:
+        """Whether requests may come before a worker was ever there."""
+        return self.may_start_alone and self.may_fall_back
 
 
 class Parts:
@@ -128,6 +134,8 @@ class Parts:
             stranded=self._stranded,
             fleet=self.fleet,
             steering=steering if is_steered else None,
+            is_measured=lambda: self.findings.is_complete or not options.may_serve_alone,
+            measure=self.prepare,
         )
         resources.callback(self.plans.close)
         if is_steered:
@@ -152,6 +160,15 @@ class Parts:
     def sizes(self, sample: Sample) -> Mapping[str, int]:
         """The sizes that a plan for this input is chosen by; none where nothing varies or nothing is chosen."""
         return self.findings.sizes(sample) if self.plans.wish.is_measured else {}
+
+    def prepare(self) -> None:
+        """Measure what plans are chosen by, as far as it can be reached.
+
+        Raises:
+            CleftError: the worker tells nothing, or nothing that can be read.
+        """
+        if self.plans.wish.is_measured and self.fleet is not None:
+            self.findings.prepare(with_worker=self.fleet.current() is not None)
 
     def ready(self, selected: Selected, sample: Sample) -> None:
         """Make a plan ready here: pinned where that was asked for, and run once, for first runs are slower."""
@@ -181,7 +198,9 @@ class Parts:
             observer=self.steering.observer,
         )
         resources.callback(fleet.close)
-        fleet.open(self.bundle.digest, self.bundle.name)
+        error = fleet.open(self.bundle.digest, self.bundle.name, is_patient=self._options.may_serve_alone)
+        if error is not None:
+            self._options.notify(f"{error}; this device answers alone until a worker is there")
         crossing: Crossing[Client] = Crossing(
             fleet, counters=counters, timeouts=self._options.timeouts, on_load=self.steering.note_load
         )

@@ -77,6 +77,9 @@ class Plans:
         stranded: whether the device answers alone where choosing ended in this error.
         fleet: the workers; None where none is needed.
         steering: chooses among candidates; None where the first choice stays.
+        is_measured: whether a plan can be chosen now; until then this device answers alone, and a worker that is
+            reached is measured in the background.
+        measure: measures it.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Plans:
         stranded: Callable[[CleftError], bool],
         fleet: Fleet | None,
         steering: Steering | None,
+        is_measured: Callable[[], bool] = lambda: True,
+        measure: Callable[[], None] = lambda: None,
     ) -> None:
         self.wish = wish
         self._cuts = cuts
@@ -99,6 +104,9 @@ class Plans:
         self._is_stranded = stranded
         self._fleet = fleet
         self._steering = steering
+        self._is_measured = is_measured
+        self._measure = measure
+        self._is_measuring = False
         self._lock = threading.Lock()
         self._building = threading.Lock()
         self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
@@ -144,6 +152,26 @@ class Plans:
                 raise
         return chosen
 
+    def _home(self, sample: Sample, sizes: Mapping[str, int]) -> Chosen:
+        """What this device does for want of a worker."""
+        home = select(self._cuts, Wish(cut=LOCAL), sample, evidence=lambda: self._evidence(sample, sizes))
+        return Chosen(selected=home, is_stranded=True)
+
+    def _measure_later(self) -> None:
+        """Have a worker that is there measured in the background."""
+        with self._lock:
+            if self._is_measuring or self._fleet is None or self._fleet.current() is None:
+                return
+            self._is_measuring = True
+
+        def measure() -> None:
+            try:
+                self._measure()
+            finally:
+                self._is_measuring = False
+
+        self._preparer.put(measure)
+
     def _known(self, kind: Hashable) -> _Kind | None:
         with self._lock:
             state = self._kinds.get(kind)
@@ -156,6 +184,10 @@ class Plans:
         wish = self.wish
         is_steered = self._steering is not None and wish.cut == AUTO and wish.is_measured
         state = _Kind(kind=kind)
+        if wish.is_measured and not self._is_measured():
+            self._measure_later()
+            state.fixed = self._home(sample, sizes)
+            return state
         try:
             if is_steered and len(self._cuts.candidates) > 1:
                 state.planner = options(self._cuts, wish, sample, self._evidence(sample, sizes))
@@ -166,8 +198,7 @@ class Plans:
         except CleftError as error:
             if not self._is_stranded(error):
                 raise
-            home = select(self._cuts, Wish(cut=LOCAL), sample, evidence=lambda: self._evidence(sample, sizes))
-            state.fixed = Chosen(selected=home, is_stranded=True)
+            state.fixed = self._home(sample, sizes)
             return state
         with self._lock:
             self._kinds[kind] = state

@@ -68,6 +68,8 @@ class Session:
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
         depth: how many requests of ``submit`` and ``stream`` are under way at once.
         live: what ``submit`` and ``stream`` do where no more can wait: ``block``, or ``drop-oldest``.
+        start_alone: open although no worker can be reached, where the device can answer; it is measured and used once
+            it can.
         adapt: with cut ``auto``, choose anew for every request as link, load and device change.
         security: TLS and the token towards the workers; plain text stays on this machine unless it says otherwise.
         notify: takes lines for people.
@@ -97,6 +99,7 @@ class Session:
         pin_plan: bool = False,
         depth: int = 4,
         live: Live = "block",
+        start_alone: bool = False,
         adapt: bool = True,
         profile_budget_s: float = 20.0,
         fresh_profiles: bool = False,
@@ -119,6 +122,7 @@ class Session:
             may_fall_back=fallback and not pin_plan,
             is_pinned=pin_plan,
             is_adaptive=adapt and not pin_plan,
+            may_start_alone=start_alone,
             depth=depth,
             profile_budget_s=profile_budget_s,
             fresh_profiles=fresh_profiles,
@@ -212,6 +216,14 @@ class Session:
         """The same, at the sizes and with the preparing of an input like this one."""
         sample = to_sample(given, self.bundle)
         return self._parts.findings.at(sample, self._parts.sizes(sample))
+
+    def prepare(self) -> None:
+        """Measure now what plans are chosen by, so that no request waits for it; without a worker, this device alone.
+
+        Raises:
+            CleftError: the worker tells nothing, or nothing that can be read.
+        """
+        self._parts.prepare()
 
     def select(self, given: object) -> Selected:
         """The plan that a request with an input like this one would take now, made ready.

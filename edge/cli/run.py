@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from partitioner.cli.models import MODEL_HELP, add_packing_arguments, open_model
 from partitioner.cli.output import progress
 
 if TYPE_CHECKING:
-    from edge.sources import Drawn, Inputs
+    from edge.sources import Inputs
     from partitioner.bundle import Bundle
 
 HELP = "answer inputs with a model, split between this device and a worker"
@@ -77,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.cli.save import check_target
     from edge.cli.telling import Teller
     from edge.clock import DeviceClock
+    from edge.sources.random import Random
     from partitioner.errors import InputError, UsageError
 
     if not args.input and not args.random:
@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_model(args)
     report = Report(bundle, as_json=args.json, clock=DeviceClock(slowdown=args.slowdown))
     inputs = _inputs(args, bundle)
-    feed = Feed(chain(inputs, _random(args, bundle)), repeat=args.repeat, most=args.limit)
+    made_up = Random(bundle.graph, args.random, seed=args.seed)
+    feed = Feed(chain(inputs, made_up), repeat=args.repeat, most=args.limit)
     first = feed.peek()
     if first is None or first.sample is None:
         for told in feed.unread():
@@ -124,19 +125,6 @@ def _inputs(args: argparse.Namespace, bundle: Bundle) -> Inputs:
     values = tuple(each.value for each in bundle.graph.inputs)
     reading = Reading(values=values, preprocess=bundle.preprocess)
     return open_sources(args.input, reading, stdin=lambda: sys.stdin.buffer)
-
-
-def _random(args: argparse.Namespace, bundle: Bundle) -> Iterator[Drawn]:
-    from edge.sources import Drawn
-    from partitioner import inputs
-
-    graph = bundle.graph
-    values = [each.value for each in graph.inputs]
-    ranges = {each.name: (each.low, each.high + 1) for each in graph.inputs}
-    for index in range(args.random):
-        drawn = inputs.random_samples(1, values, binding=graph.example_binding, ranges=ranges, seed=args.seed + index)
-        name = f"random[{index}]"
-        yield Drawn(name=name, sample=replace(drawn[0], name=name))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edge.cli.settings import add_request_arguments, add_session_arguments, clouds_of, session_of
+from edge.cli.settings import add_request_arguments, add_session_arguments, clouds_of, progress_bars, session_of
 from partitioner.cli.arguments import duration_s, port, positive_int
 from partitioner.cli.corelog import handshakes_logged
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
@@ -150,7 +150,29 @@ def _entry(args: argparse.Namespace, spec: str) -> Entry:
 
 
 def _open(args: argparse.Namespace, bundle: Bundle) -> Session:
-    return session_of(args, bundle, lambda what, share: None, cut=args.cut, codec=args.codec).open()
+    """A session that has measured and run what it can, so that the first request pays for none of it."""
+    from edge.sources.random import random_input
+    from partitioner.cli.output import warn
+    from partitioner.errors import CleftError
+
+    is_starting = True
+
+    def on_progress(what: str, share: float) -> None:
+        if is_starting:
+            show(what, share)
+
+    with progress_bars() as show:
+        session = session_of(args, bundle, on_progress, cut=args.cut, codec=args.codec, start_alone=True).open()
+        try:
+            session.prepare()
+            session.select(random_input(bundle.graph, seed=0))
+        except CleftError as error:  # requests will tell, those that this device cannot answer alone
+            warn(f"{bundle.name}: {error}")
+        except BaseException:
+            session.close(is_abrupt=True)
+            raise
+        is_starting = False
+    return session
 
 
 def _announce(host: str, bound: int, entries: Sequence[Entry], reasons: Mapping[str, str], *, as_json: bool) -> None:

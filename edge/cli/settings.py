@@ -96,7 +96,13 @@ def clouds_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def session_of(
-    args: argparse.Namespace, bundle: Bundle, on_progress: OnProgress, *, cut: str = "auto", codec: str | None = None
+    args: argparse.Namespace,
+    bundle: Bundle,
+    on_progress: OnProgress,
+    *,
+    cut: str = "auto",
+    codec: str | None = None,
+    start_alone: bool = False,
 ) -> Session:
     """A session as the command line asks for it; not opened yet."""
     from edge.session import Session
@@ -125,6 +131,7 @@ def session_of(
         pin_plan=getattr(args, "pin_plan", False),
         depth=getattr(args, "depth", 1),
         live=getattr(args, "live", None) or "block",
+        start_alone=start_alone,
         profile_budget_s=args.budget,
         fresh_profiles=args.fresh,
         security=client_security_of(args),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -195,3 +196,34 @@ def test_requests_under_way_are_answered_when_the_daemon_is_told_to_stop(
 def is_busy(client: object) -> bool:
     """Whether the daemon has taken requests; it has once it answers a probe that was sent after them."""
     return bool(client.is_server_live())  # type: ignore[attr-defined]
+
+
+def test_a_daemon_starts_without_its_worker_and_splits_once_it_is_there(
+    branching: Bundle, client_of: Callable[[Served], object]
+) -> None:
+    """With ``auto`` the worker is measured while requests go on; the cloud is far faster than this emulated device."""
+    port = free_port()
+    with daemon(
+        *("--model", branching.path, "--cloud", f"127.0.0.1:{port}", "--slowdown", 1000, "--budget", "1s")
+    ) as served:
+        assert "answers alone until a worker is there" in served.said()
+        client = client_of(served)
+        assert client.is_server_ready()  # type: ignore[attr-defined]
+        rng = np.random.default_rng(5)
+        x, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 3, 12, 12), (1, 8, 1, 1)))
+        tensors = []
+        for name, array in (("x", x), ("bias", bias)):
+            tensors.append(triton.InferInput(name, list(array.shape), "FP32"))
+            tensors[-1].set_data_from_numpy(array)
+
+        def where() -> str:
+            result = client.infer(branching.name, tensors, client_timeout=WAIT_S)  # type: ignore[attr-defined]
+            return result.get_response().parameters["where"].string_param
+
+        assert where() == "edge"
+        with worker([branching.path], port=port):
+            ends_s = time.monotonic() + WAIT_S
+            while (found := where()) == "edge":
+                assert time.monotonic() < ends_s, served.said()
+            assert found in ("cloud", "split")
+        assert where() == "edge"
