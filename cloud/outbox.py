@@ -10,8 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from protos import pieces
 from protos.chunks import Cursor, Pacer
-from protos.messages import Chunk, ToEdge
+from protos.messages import ToEdge
 from protos.tensors import Buffer
 
 _MAX_MESSAGES = 256
@@ -117,4 +118,4 @@ class Outbox:
         if not cursor.left_bytes:
             self._frames.popleft()
             on_sent()
-        return ToEdge(chunk=Chunk(frame_id=frame_id, offset_bytes=offset, data=data))
+        return pieces.to_edge(frame_id, offset, data)

@@ -21,7 +21,7 @@ M = TypeVar("M")
 class Outbox(Generic[M]):
     """Messages waiting to go out, drained by one thread."""
 
-    def __init__(self, pacer: Pacer, *, now: Callable[[], float], make_chunk: Callable[[int, int, bytes], M]) -> None:
+    def __init__(self, pacer: Pacer, *, now: Callable[[], float], make_chunk: Callable[[int, int, Buffer], M]) -> None:
         self._pacer = pacer
         self._moved_s = 0.0
         self._now = now

@@ -19,6 +19,7 @@ from edge.bandwidth import IGNORED, LinkObserver
 from edge.errors import EdgeError, WorkerLost
 from edge.outbox import Outbox
 from protos import messages as pb
+from protos import pieces
 from protos.channel import ReplyStream
 from protos.chunks import Pacer
 from protos.errors import WireError
@@ -45,7 +46,7 @@ class Stream:
         pacer: Pacer | None = None,
     ) -> None:
         """``explain`` names the error behind a bad status, or behind an end without one; handlers run on the reader."""
-        self.outbox: Outbox[pb.ToWorker] = Outbox(pacer or Pacer(), now=time.monotonic, make_chunk=_chunk)
+        self.outbox: Outbox[pb.ToWorker] = Outbox(pacer or Pacer(), now=time.monotonic, make_chunk=pieces.to_worker)
         self._observer = observer
         self._target = target
         self._on_message = on_message
@@ -145,7 +146,3 @@ class Stream:
             if now_s - beaten_s > beat_s - tick_s:
                 beaten_s, sequence = now_s, sequence + 1
                 self.outbox.put(pb.ToWorker(heartbeat=pb.Heartbeat(sequence=sequence)))
-
-
-def _chunk(frame_id: int, offset_bytes: int, data: bytes) -> pb.ToWorker:
-    return pb.ToWorker(chunk=pb.Chunk(frame_id=frame_id, offset_bytes=offset_bytes, data=data))

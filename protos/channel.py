@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
+from protos import pieces
 from protos.errors import InvalidMessage
 from protos.gate import Metadata
 from protos.messages import ProfileRequest, ProfileUpdate, StatusReply, StatusRequest, ToEdge, ToWorker
@@ -118,7 +119,7 @@ class WorkerStub:
         self._target = target
         self._security = security
         self._session: grpc.StreamStreamMultiCallable[ToWorker, ToEdge] = channel.stream_stream(
-            f"/{SERVICE}/Session", ToWorker.SerializeToString, _quietly(ToEdge.FromString)
+            f"/{SERVICE}/Session", pieces.write, _quietly(pieces.reader(ToEdge.FromString))
         )
         self._status: grpc.UnaryUnaryMultiCallable[StatusRequest, StatusReply] = channel.unary_unary(
             f"/{SERVICE}/Status", StatusRequest.SerializeToString, _quietly(StatusReply.FromString)
@@ -187,7 +188,7 @@ def worker_handlers(service: WorkerService) -> grpc.GenericRpcHandler:
         SERVICE,
         {
             "Session": grpc.stream_stream_rpc_method_handler(
-                service.session, _reader(ToWorker.FromString), ToEdge.SerializeToString
+                service.session, _reader(pieces.reader(ToWorker.FromString)), pieces.write
             ),
             "Status": grpc.unary_unary_rpc_method_handler(
                 service.status, _reader(StatusRequest.FromString), StatusReply.SerializeToString

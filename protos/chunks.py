@@ -205,7 +205,7 @@ class Assembler:
         """The payload as far as it is here; the array that owns it lives as long as any view."""
         return self._buffer.data[: self._received_bytes]
 
-    def add(self, offset_bytes: int, data: bytes) -> None:
+    def add(self, offset_bytes: int, data: Buffer) -> None:
         """Take the next chunk; one that is here already changes nothing.
 
         Raises:
@@ -244,9 +244,10 @@ class Cursor:
         """How much is left."""
         return self._total_bytes - self._sent_bytes
 
-    def take(self, size_bytes: int) -> bytes:
-        """The next piece: ``size_bytes``, or what is left."""
-        piece = b"".join(self._pieces(min(size_bytes, self.left_bytes)))
+    def take(self, size_bytes: int) -> Buffer:
+        """The next piece: ``size_bytes``, or what is left. It may share the buffer's memory."""
+        parts = list(self._pieces(min(size_bytes, self.left_bytes)))
+        piece = parts[0] if len(parts) == 1 else b"".join(parts)
         self._sent_bytes += len(piece)
         return piece
 
