@@ -36,6 +36,7 @@ EXTRAS: Mapping[str, str] = {
     "sklearn": "demo",
     "skimage": "demo",
     "shtab": "completion",
+    "matplotlib": "plot",
 }
 """Import name of an optional dependency -> the extra of ours that installs it."""
 
