@@ -179,7 +179,7 @@ class _State:
 
 @dataclass(slots=True)
 class _Train:
-    """Chunks acknowledged one behind the other: what is seen is the last of them, so noise within cancels out."""
+    """A chunk alone, or those acknowledged behind it: of these the last counts, so noise within cancels out."""
 
     has_rtt: float
     begun_s: float
@@ -221,7 +221,7 @@ class Estimator:
         if not is_behind or train is None:
             self._settle()
             train = self._train = _Train(1.0, delivery.begun_s)
-        elif train.took_s >= TRAIN_S + _TELLS * self._noise.delay_s:
+        elif train.has_rtt or train.took_s >= TRAIN_S + _TELLS * self._noise.gap_s:
             self._settle()
             train = self._train = _Train(0.0, self._acked_s)
         train.size_bytes += delivery.size_bytes
@@ -235,7 +235,7 @@ class Estimator:
             return
         self._pass(at_s)
         pace = self._state.pace / self._down_per_up
-        noise_s = 2.0 * self._noise.delay_s
+        noise_s = 2.0 * self._noise.gap_s
         most = (interval_s + noise_s) / size_bytes
         least = (interval_s - self._state.rtt_s - noise_s) / size_bytes
         bounded = min(max(pace, least), most)
@@ -327,7 +327,7 @@ class Estimator:
         base = self._base
         missed_s, known_var, noise_var = self._missed(base, has_rtt, size_bytes, took_s)
         self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
-        self._noise.learn(size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
+        self._noise.learn(has_rtt, size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
         misses = missed_s / math.sqrt(known_var + noise_var)
         leaning = _KEEPS * self._leaning[size_bytes > 0] + misses
         self._leaning[size_bytes > 0] = leaning if verdict == _IS_EXPECTED else 0.0
@@ -369,37 +369,46 @@ class Estimator:
         """By how much a state misses what is seen, and the variance of that from the state and from noise."""
         wire_s = size_bytes * state.pace
         missed_s = took_s - has_rtt * state.rtt_s - wire_s
-        return missed_s, state.variance(has_rtt, size_bytes), self._noise.variance(wire_s, is_double=not has_rtt)
+        return missed_s, state.variance(has_rtt, size_bytes), self._noise.variance(has_rtt, wire_s)
 
 
 class _Noise:
-    """How much acknowledgements vary: in when they come, and in the rate itself. Learnt from what is missed."""
+    """How much acknowledgements vary: round trips, gaps between two of a train, and the rate itself.
 
-    __slots__ = ("_seen", "delay_s", "of_rate")
+    Learnt from what is missed. A round trip that drifts leaves gaps alone; messages that are delayed each for itself
+    do not.
+    """
+
+    __slots__ = ("_seen", "gap_s", "of_rate", "rtt_s")
 
     def __init__(self, prior: Link) -> None:
-        self.delay_s = max(_FIRST_NOISE_S, max(prior.rtt_spread, 0.1) * prior.rtt_s)
+        self.rtt_s = self.gap_s = max(_FIRST_NOISE_S, max(prior.rtt_spread, 0.1) * prior.rtt_s)
         self.of_rate = _RATE_NOISE[1]
         self._seen = 2
 
-    def variance(self, wire_s: float, *, is_double: bool) -> float:
-        """Of an observation that is so long on the wire; ``is_double``: both its ends are noisy."""
-        return (2.0 if is_double else 1.0) * self.delay_s**2 + (self.of_rate * wire_s) ** 2
+    def variance(self, has_rtt: float, wire_s: float) -> float:
+        """Of an observation that is so long on the wire."""
+        return (self.rtt_s if has_rtt else self.gap_s) ** 2 + (self.of_rate * wire_s) ** 2
 
-    def learn(self, wire_s: float, missed_s: float, known_var: float, *, is_surprise: bool) -> None:
+    def learn(self, has_rtt: float, wire_s: float, missed_s: float, known_var: float, *, is_surprise: bool) -> None:
         """Adapt to what was missed beyond what is known."""
         seen = max(missed_s * missed_s - known_var, 0.0)
         self._seen += 1
         share = max(_LEARN, 1.0 / self._seen)
-        if wire_s > _TELLS * self.delay_s:
+        before_s = self.rtt_s if has_rtt else self.gap_s
+        if wire_s > _TELLS * before_s:
             noise = self.of_rate**2
             seen = min(seen / (wire_s * wire_s), _SURPRISE**2 * noise)
             noise += (share / 2 if is_surprise else share) * (seen - noise)
             self.of_rate = min(max(math.sqrt(noise), _RATE_NOISE[0]), _RATE_NOISE[2])
+            return
+        noise = before_s**2
+        noise += share * (min(seen, _SURPRISE**2 * noise) - noise)
+        after_s = min(max(math.sqrt(noise), _LEAST_NOISE_S), _MOST_NOISE_S)
+        if has_rtt:
+            self.rtt_s = after_s
         else:
-            noise = self.delay_s**2
-            noise += share * (min(seen, _SURPRISE**2 * noise) - noise)
-            self.delay_s = min(max(math.sqrt(noise), _LEAST_NOISE_S), _MOST_NOISE_S)
+            self.gap_s = after_s
 
 
 def _sound(state: _State) -> _State:
