@@ -25,7 +25,7 @@ from partitioner.segments import Cuts
 triton = pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 ROUNDS = 20 if os.environ.get("CLEFT_CHAOS") == "full" else 1
 RNG = np.random.default_rng(4)
 Whole = Callable[[dict[str, Array]], dict[str, Array]]

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge.answer import Answer, Times
 from edge.daemon import Daemon, DaemonConfig, Entry, ListenError, NothingToServe
@@ -20,6 +22,8 @@ from partitioner.bundle import Bundle
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
 from partitioner.runtimes import Array
+from protos.security import OPEN, ServerSecurity
+from tests.certificates import Authority, put
 
 triton = pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException  # noqa: E402
@@ -114,12 +118,12 @@ class Site:
 
 
 @contextmanager
-def served(bundles: Mapping[str, Bundle], **config: object) -> Iterator[Site]:
+def served(bundles: Mapping[str, Bundle], *, security: ServerSecurity = OPEN, **config: object) -> Iterator[Site]:
     sessions = {name: Session(bundle) for name, bundle in bundles.items()}
     entries = [
         Entry(name=name, bundle=bundle, open_session=_opening(sessions[name])) for name, bundle in bundles.items()
     ]
-    daemon = Daemon(DaemonConfig(port=0, **config), version="9")  # type: ignore[arg-type]
+    daemon = Daemon(DaemonConfig(port=0, **config), version="9", security=security)  # type: ignore[arg-type]
     site = Site(daemon, daemon.start(entries), sessions)
     try:
         yield site
@@ -474,3 +478,31 @@ def test_what_was_counted_is_logged_once_at_the_end_and_not_twice(
     lines = [record for record in caplog.records if record.getMessage().startswith("so far")]
     assert [record.getMessage() for record in lines] == ["so far: requests 1, answered 1, session_answered 1"]
     assert lines[0].cleft["requests"] == 1  # type: ignore[attr-defined]
+
+
+def test_health_is_told_per_model_while_it_serves(digits: Bundle, wording: Bundle) -> None:
+    with served({"digits": digits}) as site, grpc.insecure_channel(f"127.0.0.1:{site.port}") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        serving = health_pb2.HealthCheckResponse.SERVING
+        for name in ("", "digits"):
+            assert check(health_pb2.HealthCheckRequest(service=name), timeout=WAIT_S).status == serving
+        with pytest.raises(grpc.RpcError):
+            check(health_pb2.HealthCheckRequest(service="nobody"), timeout=WAIT_S)
+
+
+def test_with_tls_and_a_token_only_those_who_show_both_are_answered(digits: Bundle, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("daemon")
+    token = put(tmp_path / "tokens", "an-open-secret-of-the-test\n")
+    security = ServerSecurity(cert_file=pair.cert, key_file=pair.key, token_file=token)
+    with served({"digits": digits}, security=security) as site:
+        url, roots, image = f"localhost:{site.port}", str(authority.file), tensor("image", IMAGE)
+        with triton.InferenceServerClient(url, ssl=True, root_certificates=roots) as client:
+            right = {"authorization": "Bearer an-open-secret-of-the-test"}
+            assert client.infer("digits", [image], headers=right).as_numpy("output").shape == (1, 10)
+            for headers in (None, {"authorization": "Bearer wrong"}):
+                with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                    client.infer("digits", [image], headers=headers)
+        with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+            site.client.infer("digits", [image], client_timeout=WAIT_S)
+        assert site.daemon.traffic()["requests"] == 1

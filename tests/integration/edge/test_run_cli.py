@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_support import inputs_of
+from PIL import Image
 
 from edge.cli import main
 from edge.embedded import EmbeddedWorker
+from partitioner import preprocess, zoo
 from partitioner.bundle import Bundle
 from partitioner.profile import Profile
+from partitioner.runtimes.eager import open_engine
+from partitioner.segments import Cuts
 
 RUN_FIELDS = {
     "schema",
@@ -336,3 +341,61 @@ def test_a_folder_of_the_callers_never_shadows_ours(tmp_path: Path) -> None:
     found = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
     assert records(found.stdout)[0]["where"] == "cloud"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def values(record: dict[str, object]) -> object:
+    return record["outputs"]["output"]["values"]  # type: ignore[index]
+
+
+def test_folders_pipes_and_videos_are_answered_in_order_however_many_at_once(
+    cleft_edge: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av")
+    rng = np.random.default_rng(6)
+    pictures = rng.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    (tmp_path / "folder").mkdir()
+    for index, pixels in enumerate(pictures[:3]):
+        (tmp_path / "folder" / f"{index}.png").write_bytes(png(pixels))
+    (tmp_path / "folder" / "1b.png").write_bytes(b"no picture")
+    with av.open(str(tmp_path / "walk.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "bgr0"
+        for pixels in pictures[3:]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(png(pictures[0]))))
+    words = ["run", "--model", "digits", "--cut", "local", "--json", "--input", tmp_path / "folder"]
+    code, out, err = cleft_edge(*words, tmp_path / "walk.mkv", "-", "--depth", 3)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "1b.png" in err
+    found = records(out)
+    names = [str(record["input"]).rpartition("/")[2] for record in found]
+    frames = [f"walk.mkv[{index}]" for index in range(3)]
+    assert names == ["0.png", "1.png", "1b.png", "2.png", *frames, "stdin"]
+    answered = [record for record in found if "error" not in record]
+    bundle = zoo.resolve("digits")
+    segment = open_engine(bundle, device="cpu").segment(Cuts(bundle.graph, bundle.digest).whole())
+    for record, pixels in zip(answered, [*pictures, pictures[0]], strict=True):
+        wanted = segment(dict(preprocess.apply(bundle.preprocess or {}, pixels)))["linear"]
+        assert np.allclose(values(record), wanted, rtol=1e-6)  # type: ignore[arg-type]
+
+
+def test_a_limit_ends_the_run_and_the_first_failure_of_repeats_is_told_alone(
+    cleft_edge: Callable, tmp_path: Path
+) -> None:
+    code, out, _ = cleft_edge("run", "--model", "digits", "--cut", "local", "--random", 9, "--limit", 2, "--json")
+    assert (code, len(records(out))) == (0, 2)
+    damaged = png(np.random.default_rng(7).integers(0, 256, (64, 64), dtype=np.uint8))[:2000]
+    (tmp_path / "half.png").write_bytes(damaged)
+    words = ["run", "--model", "digits", "--cut", "local", "--input", tmp_path / "half.png", "--random", 1]
+    code, out, err = cleft_edge(*words, "--repeat", 3, "--depth", 2, "--json")
+    assert code == 1
+    assert ["error" in record for record in records(out)] == [True, False, False, False]
+    assert err.count("\n") == 1
