@@ -55,6 +55,7 @@ class Server:
         self._servicer: Servicer | None = None
         self._server: grpc.aio.Server | None = None
         self._health: health.aio.HealthServicer | None = None
+        self.port = 0
 
     async def start(self, bundles: Sequence[ServedBundle], *, broken: Sequence[Broken] = ()) -> int:
         """Listen, then open the models; returns the port once they are ready.
@@ -69,9 +70,9 @@ class Server:
         self._worker.start()
         try:
             store = Store([Model(bundle=bundle, engine=None, reason=LOADING) for bundle in bundles], broken=broken)
-            port = await self._listen(store)
+            self.port = await self._listen(store)
             await self._open(store)
-            return port
+            return self.port
         except BaseException:
             await self.stop(grace_s=0.0)
             raise

@@ -59,6 +59,7 @@ class Session:
         self._is_draining = False
         self._is_listening = False
         self._heard_s = self._wrote_s = self._beat_s = site.clock()
+        self._asked_s = 0.0
         self._beats = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._leaver: asyncio.Task[None] | None = None
@@ -152,9 +153,12 @@ class Session:
             raise Unreachable(f"the client acknowledged nothing for {self._config.stall_s:g} s")
 
     async def _leave(self) -> None:
-        await self._idle.wait()
-        await asyncio.sleep(self._config.linger_s)
-        await self._idle.wait()
+        """End once nothing was asked for a while: what was sent before the order to leave arrived is on its way."""
+        left_s = self._config.linger_s
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            await self._idle.wait()
+            left_s = self._asked_s + self._config.linger_s - self._site.clock()
         self._end(Draining("the worker is going away"))
 
     def _end(self, error: WireError) -> None:
@@ -208,6 +212,7 @@ class Session:
         self._outbox.put(pb.ToEdge(probe=reply))
 
     def _on_run(self, run: pb.Run) -> None:
+        self._asked_s = self._site.clock()
         if self._is_draining:
             self._frames.refuse(run.frame_id, Draining("the worker is going away: send this to another"))
             return

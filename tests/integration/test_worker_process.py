@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,63 @@ def test_a_signal_ends_it_in_good_order(bundle, number):
         stdout, stderr = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert (stdout, stderr) == ("", "")
+
+
+def test_no_frame_is_lost_when_it_is_told_to_stop(bundle):
+    cuts, engine = Cuts(bundle.graph, bundle.digest), open_engine(bundle, device="cpu")
+    plan = cuts.plan(next(cut for cut in cuts.candidates if not cut.is_local and cut.depth))
+    inputs = preprocess.apply(bundle.preprocess, PICTURE)
+    whole = engine.segment(cuts.whole())(inputs)
+    crossing = engine.segment(plan.stages[0].segment)(inputs)
+    headers, buffers, payload_bytes = pack({name: crossing[name] for name in plan.stages[1].segment.inputs})
+    ids = range(1, 25)
+    with served(str(bundle.path), flags=("--grace", "10s")) as (process, ready), ExitStack() as stack:
+        sessions = [stack.enter_context(Talker(f"127.0.0.1:{ready['port']}")) for _ in range(4)]
+        for session in sessions:
+            session.hello()
+            assert session.propose(plan).HasField("ready")
+        for frame_id in ids:
+            for session in sessions:
+                run = {"frame_id": frame_id, "plan_id": plan.plan_id, "stage": 1}
+                session.say(run=pb.Run(**run, tensors=headers, payload_bytes=payload_bytes))
+                session.send(frame_id, join(buffers))
+        (name,) = session.answer(1)
+        process.send_signal(signal.SIGTERM)
+        answered, codes = 0, set()
+        for session in sessions:
+            left = set(ids) - ({1} if session is sessions[-1] else set())
+            while left:
+                try:
+                    answer = session.answer(min(left))
+                except FrameFailed as failure:  # it came after the order to leave: another worker's
+                    codes.add(failure.code)
+                    left.remove(failure.failed.frame_id)
+                else:
+                    answered += 1
+                    left.remove(min(left))
+                    assert np.abs(answer[name] - whole[name]).max() <= 1e-5 * np.abs(whole[name]).max()
+        assert process.wait(timeout=WAIT_S) == 0
+        assert answered >= len(sessions)
+        assert codes <= {"DRAINING"}
+
+
+def test_a_bundle_that_cannot_be_read_is_listed_beside_those_that_can(bundle, tmp_path):
+    broken = tmp_path / "broken.bundle"
+    shutil.copytree(bundle.path, broken)
+    (broken / "graph.json").write_text("{")
+    damaged = tmp_path / "damaged.bundle"
+    shutil.copytree(bundle.path, damaged)
+    with (damaged / "weights.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    with served(str(bundle.path), str(broken)) as (_, ready):
+        status = cleft_cloud("status", f"127.0.0.1:{ready['port']}")
+        assert "not ready: " in status.stdout
+        assert "Traceback" not in status.stderr
+        models = json.loads(cleft_cloud("status", f"127.0.0.1:{ready['port']}", "--json").stdout)["models"]
+        assert [(each["name"], each["ready"]) for each in models] == [(bundle.name, True), (str(broken), False)]
+    alone = cleft_cloud("serve", "--port", "0", "--model", str(damaged))
+    assert alone.returncode != 0
+    assert len(alone.stderr.strip().splitlines()) == 1
 
 
 def test_it_leaves_when_its_parent_is_killed(bundle):

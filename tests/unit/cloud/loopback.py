@@ -51,7 +51,7 @@ class FakeBundle:
 
 
 class FakeSegment:
-    """Doubles; a first element of 13 fails, and of 99 waits until it is told to stop or let go."""
+    """Doubles; a first element of 13 fails, of 14 finds no memory, of 99 waits until it is told to stop or let go."""
 
     weight_bytes = 0
     inputs = (Value(name="x", dtype="float32", shape=("t", 8)),)
@@ -69,6 +69,8 @@ class FakeSegment:
         first = float(x.flat[0].item()) if x.size else 0.0
         if first == 13.0:
             raise RuntimeError("an unlucky number, in /a/secret/path")
+        if first == 14.0:
+            raise MemoryError
         if first == 99.0:
             self._engine.entered.set()
             while not self._engine.let_go.wait(0.002):
@@ -76,6 +78,7 @@ class FakeSegment:
                     self._engine.stopped.set()
                     raise SegmentError("stopped")
         self._engine.runs += 1
+        self._engine.ran.append(first)
         return {"y": np.multiply(x, 2, dtype=np.float32)}
 
     def settle(self) -> None:
@@ -90,6 +93,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.entered, self.stopped, self.let_go = threading.Event(), threading.Event(), threading.Event()
         self.runs = 0
+        self.ran: list[float] = []
         self.threads: set[str] = set()
         self.made: weakref.WeakSet[FakeSegment] = weakref.WeakSet()
 
@@ -107,6 +111,28 @@ class FakeEngine:
 
     def pin(self, segments: Sequence[Segment]) -> int:
         return 0
+
+
+class RowsEngine(FakeEngine):
+    """Takes rows too; ``sizes`` has how many came at a time, and 66 among them fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def batched(self, segment: Segment) -> FakeSegment:
+        engine, single = self, self.segment(segment)
+
+        class Rows(FakeSegment):
+            def __call__(
+                self, tensors: Mapping[str, Array], *, should_stop: Callable[[], bool] | None = None
+            ) -> dict[str, Array]:
+                engine.sizes.append(len(tensors["x"]))
+                if (tensors["x"] == 66).any():
+                    raise RuntimeError("not with these")
+                return single(tensors, should_stop=should_stop)
+
+        return Rows(self)
 
 
 class LiveWorker:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from loopback import FakeBundle, FakeEngine, FakeSegment
+from loopback import FakeBundle, FakeEngine, RowsEngine
 from torch import nn
 
 from cloud.batching import Batcher, Batchers, Subject
@@ -100,26 +100,6 @@ def test_every_case_that_may_run_together_gives_what_its_frames_give_alone(packe
                     part = np.split(together[key], len(frames))[index]
                     assert relative_difference(part, alone) <= 1e-5, (name, cut_index, key)
     assert len(admitted) >= 6
-
-
-class RowsEngine(FakeEngine):
-    """Takes rows, and says how many it was given at a time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-
-    def batched(self, segment: Segment) -> FakeSegment:
-        engine, single = self, self.segment(segment)
-
-        class Rows(FakeSegment):
-            def __call__(self, tensors, *, should_stop=None):
-                engine.sizes.append(len(tensors["x"]))
-                if (tensors["x"] == 66).any():
-                    raise RuntimeError("not with these")
-                return single(tensors, should_stop=should_stop)
-
-        return Rows(self)
 
 
 def group_of(engine: FakeEngine):
