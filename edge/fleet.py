@@ -19,12 +19,13 @@ from edge.bandwidth import IGNORED, LinkObserver
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
-from edge.errors import EdgeError, WorkerLost, WorkerRefused
+from edge.errors import EdgeError, NotSecured, WorkerLost, WorkerRefused
 from edge.keeper import Keeper, Make, WorkerHealth
 from edge.reach import split_target
 from edge.telemetry import Counters
 from partitioner.errors import CleftError, UsageError
 from partitioner.plan import Plan
+from protos.secrets import SecurityError
 from protos.security import PLAINTEXT, ClientSecurity
 
 _PLANS_IN_USE = 16
@@ -244,7 +245,10 @@ def _check_targets(targets: Sequence[str], security: ClientSecurity) -> None:
         raise UsageError("name at least one worker: HOST:PORT")
     for target in targets:
         host, _ = split_target(target)
-        security.check(host)
+        try:
+            security.check(host)
+        except SecurityError as error:
+            raise NotSecured(error.detail) from error
     twice = sorted({target for target in targets if targets.count(target) > 1})
     if twice:
         raise UsageError(f"a worker is named twice: {', '.join(twice)}")

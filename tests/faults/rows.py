@@ -129,6 +129,7 @@ ROWS: Mapping[int, Row] = MappingProxyType(
         20: Row(
             fault="certificate expired, rotated, wrong; token wrong or missing",
             owed="clear error, no retry storm, rotation without a dropped frame",
+            tests=("tests/integration/test_secured_worker.py", "tests/unit/protos/test_security.py"),
         ),
         21: Row(
             fault="default keepalive against an idle stream for hours",
