@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 HELP = "say whether splitting a model pays, where to cut it, and what that gains"
 EXAMPLES = """\
 examples:
-  cleft-edge advise torchvision:resnet18 --cloud 10.0.0.5:50051 --input photo.jpg
-  cleft-edge advise resnet18.bundle --cloud 10.0.0.5:50051 --slowdown 8 --max-deviation 0.01
+  cleft-edge advise torchvision:resnet18 --cloud 10.0.0.5:50051 --tls --input photo.jpg
+  cleft-edge advise resnet18.bundle --cloud 10.0.0.5:50051 --tls --slowdown 8 --max-deviation 0.01
 """
 SCHEMA = "cleft.advise/1"
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 HELP = "fetch a worker's own profile of a model, for cleft-plan cut"
 EXAMPLES = """\
 examples:
-  cleft-edge fetch-profile 10.0.0.5:50051 -o cloud.json
-  cleft-edge fetch-profile 10.0.0.5:50051 --model resnet18 -o cloud.json --budget 60s
+  cleft-edge fetch-profile 127.0.0.1:50051 -o cloud.json
+  cleft-edge fetch-profile 10.0.0.5:50051 --tls-ca ca.pem --token-file token --model resnet18 -o cloud.json --budget 60s
 """
 
 

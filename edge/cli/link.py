@@ -11,8 +11,9 @@ from partitioner.cli.security import add_client_security_arguments, client_secur
 HELP = "measure the link to a worker"
 EXAMPLES = """\
 examples:
-  cleft-edge link 10.0.0.5:50051
-  cleft-edge link 10.0.0.5:50051 --budget 5s --json
+  cleft-edge link 127.0.0.1:50051
+  cleft-edge link 10.0.0.5:50051 --tls-ca ca.pem --token-file token --budget 5s --json
+  cleft-edge link 10.0.0.5:50051 --insecure
 """
 SCHEMA = "cleft.link/1"
 

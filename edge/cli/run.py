@@ -28,8 +28,8 @@ HELP = "answer inputs with a model, split between this device and a worker"
 EXAMPLES = """\
 examples:
   cleft-edge run --model torchvision:resnet18 --input photo.jpg
-  cleft-edge run --model resnet18.bundle --cloud 10.0.0.5:50051 --input photos/ more/*.jpg --depth 4 --json
-  cleft-edge run --model resnet18.bundle --cloud 10.0.0.5:50051 --input camera:0 --deadline 200ms
+  cleft-edge run --model resnet18.bundle --cloud 10.0.0.5:50051 --tls --input photos/ more/*.jpg --depth 4 --json
+  cleft-edge run --model resnet18.bundle --cloud 10.0.0.5:50051 --tls --input camera:0 --deadline 200ms
   curl -s https://example.org/cat.jpg | cleft-edge run --model torchvision:resnet18 --input -
   cleft-edge run --model digits --random 3 --cut cloud --codec int8 --check
   cleft-edge run --model detector.bundle --input photo.jpg --save outputs.npz

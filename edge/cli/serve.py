@@ -31,8 +31,8 @@ CONFIG = "edge"
 HELP = "answer applications over the Open Inference Protocol (KServe, Triton), split where it pays"
 EXAMPLES = """\
 examples:
-  cleft-edge serve --model resnet18.bundle --cloud 10.0.0.5:50051
-  cleft-edge serve --model digits torchvision:resnet18 --cloud 10.0.0.5:50051,10.0.0.6:50051 --deadline 500ms
+  cleft-edge serve --model resnet18.bundle --cloud 10.0.0.5:50051 --tls
+  cleft-edge serve --model digits torchvision:resnet18 --cloud 10.0.0.5:50051,10.0.0.6:50051 --tls --deadline 500ms
   cleft-edge serve --config edge.toml
 
 An unmodified client then asks: tritonclient.grpc.InferenceServerClient("localhost:8001").infer("resnet18", [...]).

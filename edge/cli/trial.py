@@ -26,7 +26,7 @@ HELP = "answer one input by several plans in turn, to measure them against each 
 EXAMPLES = """\
 examples:
   echo '{"plans": [{"cut": "local"}, {"cut": "cloud"}, {"cut": "after:stage2.0", "codec": "none+zstd"}]}' |
-    cleft-edge trial --model digits --cloud 10.0.0.5:50051 --plans - --repeat 10
+    cleft-edge trial --model digits --cloud 10.0.0.5:50051 --tls --plans - --repeat 10
 
 Each line of --plans is one trial: a JSON object with "plans" (each a "cut", and if wanted a "codec" and "rounds") and,
 if wanted, "cloud", "slowdown", "seed" and "time_limit_s" in place of the options. Lines are taken as they come.
