@@ -133,9 +133,11 @@ def read_bytes(path: Path) -> bytes:
     """A small file's content.
 
     Raises:
-        SecurityError: it cannot be read, is empty or is too large.
+        SecurityError: it cannot be read, is a pipe or the like, is empty or is too large.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SecurityError(f"{path} is no regular file, and has to be read more than once")
         with path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -150,11 +152,11 @@ def read_bytes(path: Path) -> bytes:
 def warn_if_open(path: Path) -> None:
     """Log a warning when every user of this machine can read a file that holds secrets."""
     try:
-        mode = path.stat().st_mode
-        is_secret = b"CERTIFICATE-----" not in path.read_bytes() or b"PRIVATE KEY-----" in path.read_bytes()
+        is_open = path.stat().st_mode & stat.S_IROTH
+        content = path.read_bytes()
     except OSError:
         return
-    if is_secret and mode & stat.S_IROTH:
+    if is_open and (b"CERTIFICATE-----" not in content or b"PRIVATE KEY-----" in content):
         _LOG.warning("every user of this machine can read %s: chmod o-r %s", path, path)
 
 

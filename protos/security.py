@@ -219,9 +219,10 @@ class ServerSecurity:
         if not given:
             return "a token is needed, and none was sent"
         value = given[0] if isinstance(given[0], str) else given[0].decode("latin-1")
-        if len(given) > 1 or not value.startswith(SCHEME):
+        scheme, token = value[: len(SCHEME)], value[len(SCHEME) :]
+        if len(given) > 1 or scheme.lower() != SCHEME.lower():
             return "a token is needed, in the form 'authorization: Bearer TOKEN'"
-        return None if value.removeprefix(SCHEME) in self._tokens.current() else "the token is not one that is taken"
+        return None if token in self._tokens.current() else "the token is not one that is taken"
 
     def _credentials(self, certificates: Watched[grpc.ServerCertificateConfiguration]) -> grpc.ServerCredentials:
         fetch: Callable[[], grpc.ServerCertificateConfiguration] = certificates.current

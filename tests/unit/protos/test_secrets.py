@@ -57,6 +57,14 @@ def test_a_missing_token_file_is_named(tmp_path):
         ServerSecurity(token_file=tmp_path / "none")
 
 
+def test_what_cannot_be_read_twice_is_refused(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path(os.devnull)):
+        with pytest.raises(SecurityError, match="no regular file"):
+            read_tokens(path)
+
+
 def test_a_changed_file_counts_from_then_on(tmp_path):
     path = put(tmp_path / "tokens", "old\n")
     watched = Watched(path, load=lambda: Tokens(path))

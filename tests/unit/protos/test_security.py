@@ -94,12 +94,13 @@ def test_a_call_needs_one_of_the_tokens(serve, tmp_path, caplog):
     with serve(ServerSecurity(token_file=taken), lambda: refused.append(None)) as port:
         for token in ("old", SECRET):
             ask(port, ClientSecurity(token_file=put(tmp_path / "token", token)))
+        raw(port, "/cleft.v1.Worker/Status", (("authorization", f"bearer {SECRET}"),))
         assert not refused
         with caplog.at_level(logging.INFO), pytest.raises(Unauthenticated, match="the token is not one that is taken"):
             ask(port, ClientSecurity(token_file=put(tmp_path / "token", "unheard-of-token")))
         with pytest.raises(Unauthenticated, match="none was sent"):
             ask(port)
-        for header in (SECRET, f"Basic {SECRET}", f"bearer {SECRET}", "Bearer ", "Bearer", f"Bearer {SECRET} "):
+        for header in (SECRET, f"Basic {SECRET}", f"Bearer  {SECRET}", "Bearer ", "Bearer", f"Bearer {SECRET} "):
             with pytest.raises(grpc.RpcError) as caught:
                 raw(port, "/cleft.v1.Worker/Status", (("authorization", header),))
             if header != f"Bearer {SECRET} ":  # gRPC itself strips it
