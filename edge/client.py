@@ -2,7 +2,7 @@
 
 Encoding and decoding run on the callers' threads, so the stream's reader is always free to acknowledge. The first
 error that ends the session is given to everything in flight. Nothing is sent twice here: inference is stateless, so
-``edge.connection`` sends a frame again on a new session.
+``edge.crossing`` sends a frame again on a new session.
 """
 
 from __future__ import annotations
