@@ -20,7 +20,7 @@ from cloud.site import Site
 from cloud.store import Prepared
 from partitioner.plan import Plan
 from protos import messages as pb
-from protos.chunks import MAX_CHUNK_BYTES, Assembler
+from protos.chunks import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Assembler
 from protos.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -32,7 +32,7 @@ from protos.errors import (
     WireError,
 )
 from protos.status import to_failed
-from protos.tensors import check_headers
+from protos.tensors import check_headers, join
 
 _REMEMBERED = 4096
 _RETRY_S = 0.05
@@ -66,7 +66,10 @@ class _Frame:
 
 
 class InFlight:
-    """The frames under way. ``on_change`` is called whenever one ends; everything belongs to one event loop."""
+    """The frames under way. ``on_change`` is called whenever one ends; everything belongs to one event loop.
+
+    ``answers_inline``: the client takes the payload of small answers within their Result.
+    """
 
     def __init__(self, site: Site, outbox: Outbox, on_change: Callable[[], None]) -> None:
         self._site = site
@@ -76,6 +79,7 @@ class InFlight:
         self._frames: dict[int, _Frame] = {}
         self._over: dict[int, None] = {}
         self._charged_bytes = 0
+        self.answers_inline = False
         self.client = next(_CLIENTS)
 
     def __len__(self) -> int:
@@ -131,7 +135,7 @@ class InFlight:
             self.fail(frame.frame_id, error)
             return
         received_bytes = frame.assembler.received_bytes
-        self._outbox.put(pb.ToEdge(ack=pb.Ack(frame_id=frame.frame_id, received_bytes=received_bytes)))
+        self._outbox.ack(frame.frame_id, received_bytes)
         if frame.assembler.is_complete and frame.task is None:
             self._start(frame)
 
@@ -265,8 +269,11 @@ class InFlight:
             load=self._site.load(self.client),
         )
         self._site.tally.frames_answered += 1
+        buffers = answer.buffers
+        if self.answers_inline and answer.payload_bytes <= MIN_CHUNK_BYTES:
+            result.payload, buffers = join(buffers), ()
         self._outbox.put(pb.ToEdge(result=result))
-        self._outbox.put_frame(frame.frame_id, answer.buffers, lambda: self._close(frame.frame_id))
+        self._outbox.put_frame(frame.frame_id, buffers, lambda: self._close(frame.frame_id))
 
     def _close(self, frame_id: int) -> None:
         frame = self._frames.pop(frame_id, None)

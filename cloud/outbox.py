@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from protos import pieces
 from protos.chunks import Cursor, Pacer
-from protos.messages import ToEdge
+from protos.messages import Ack, ToEdge
 from protos.tensors import Buffer
 
 _MAX_MESSAGES = 256
@@ -27,6 +27,7 @@ class Outbox:
         self._pacer = Pacer()
         self._messages: deque[ToEdge] = deque()
         self._message_bytes = 0
+        self._acks: dict[int, int] = {}
         self._frames: deque[tuple[int, Cursor, Callable[[], None]]] = deque()
         self._is_finished = False
         self._moved_s = clock()
@@ -40,6 +41,11 @@ class Outbox:
         self._message_bytes += message.ByteSize()
         if len(self._messages) > _MAX_MESSAGES or self._message_bytes > _MAX_BYTES:
             self._room.clear()
+        self._wake.set()
+
+    def ack(self, frame_id: int, received_bytes: int) -> None:
+        """Acknowledge the first bytes of a frame, before anything else is sent; the newest goes for those before it."""
+        self._acks[frame_id] = received_bytes
         self._wake.set()
 
     def put_frame(self, frame_id: int, buffers: Iterable[Buffer], on_sent: Callable[[], None]) -> None:
@@ -70,6 +76,7 @@ class Outbox:
 
     def abandon(self) -> None:
         """The session is over: drop everything, so that ``get`` answers None at once."""
+        self._acks.clear()
         self._messages.clear()
         self._frames.clear()
         self.finish()
@@ -91,6 +98,9 @@ class Outbox:
     async def get(self) -> ToEdge | None:
         """The next message to send; None at the end."""
         while True:
+            if self._acks:
+                frame_id = next(iter(self._acks))
+                return ToEdge(ack=Ack(frame_id=frame_id, received_bytes=self._acks.pop(frame_id)))
             if self._messages:
                 return self._next_message()
             size = self._pacer.room_bytes() if self._frames else 0

@@ -194,6 +194,7 @@ class Session:
         if not 0 < len(hello.session_id) <= _MAX_SESSION_ID_CHARS:
             raise InvalidMessage(f"a session id has 1 to {_MAX_SESSION_ID_CHARS} characters")
         self._is_greeted = True
+        self._frames.answers_inline = hello.takes_inline_results
         self._peer_codecs = frozenset(hello.codecs) & frozenset(CODECS) or frozenset(CODECS)
         welcome = pb.Welcome(
             protocol_version=min(hello.protocol_version, pb.PROTOCOL_VERSION),

@@ -232,6 +232,8 @@ class Frame:
         packing.check_headers(header.tensors, header.payload_bytes, packing.Limits(max_frame_bytes=max_bytes))
         self._header = header
         self._assembler = Assembler(header.payload_bytes)
+        if header.payload:
+            self._assembler.add(0, header.payload)
         return self._assembler.is_complete
 
     def extend(self, offset_bytes: int, data: bytes) -> tuple[int, bool]:
@@ -308,6 +310,7 @@ def hello_message() -> pb.Hello:
         session_id=uuid.uuid4().hex,
         client=f"cleft-edge {version}".rstrip(),
         codecs=CODECS,
+        takes_inline_results=True,
     )
 
 

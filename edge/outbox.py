@@ -68,7 +68,7 @@ class Outbox(Generic[M]):
             delivery = self._pacer.acked(frame_id, received_bytes, now_s)
             if delivery is not None:
                 self._moved_s = now_s
-                self._ready.notify()
+                self._wake()
             return delivery
 
     def drop(self, frame_id: int) -> None:
@@ -76,7 +76,7 @@ class Outbox(Generic[M]):
         with self._ready:
             self._payloads.pop(frame_id, None)
             self._pacer.forget(frame_id)
-            self._ready.notify()
+            self._wake()
 
     def close(self) -> None:
         """End the iteration; nothing further is sent."""
@@ -95,6 +95,11 @@ class Outbox(Generic[M]):
                     return
                 message = self._control.popleft() if self._control else self._next_chunk()
             yield message
+
+    def _wake(self) -> None:
+        """There may be room for payload: no news where none waits, and waking a thread for nothing costs a frame."""
+        if self._payloads:
+            self._ready.notify()
 
     def _next_chunk(self) -> M:
         frame_id, cursor = next(iter(self._payloads.items()))

@@ -82,16 +82,18 @@ class ToEdge(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol_version", "session_id", "client", "codecs")
+    __slots__ = ("protocol_version", "session_id", "client", "codecs", "takes_inline_results")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
+    TAKES_INLINE_RESULTS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     session_id: str
     client: str
     codecs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol_version: _Optional[int] = ..., session_id: _Optional[str] = ..., client: _Optional[str] = ..., codecs: _Optional[_Iterable[str]] = ...) -> None: ...
+    takes_inline_results: bool
+    def __init__(self, protocol_version: _Optional[int] = ..., session_id: _Optional[str] = ..., client: _Optional[str] = ..., codecs: _Optional[_Iterable[str]] = ..., takes_inline_results: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("protocol_version", "worker", "codecs", "models", "max_frame_bytes", "liveness_s")
@@ -190,18 +192,20 @@ class Cancel(_message.Message):
     def __init__(self, frame_id: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("frame_id", "tensors", "payload_bytes", "timings", "load")
+    __slots__ = ("frame_id", "tensors", "payload_bytes", "timings", "load", "payload")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     tensors: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorHeader]
     payload_bytes: int
     timings: Timings
     load: Load
-    def __init__(self, frame_id: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[_tensor_pb2.TensorHeader, _Mapping]]] = ..., payload_bytes: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    payload: bytes
+    def __init__(self, frame_id: _Optional[int] = ..., tensors: _Optional[_Iterable[_Union[_tensor_pb2.TensorHeader, _Mapping]]] = ..., payload_bytes: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Timings(_message.Message):
     __slots__ = ("receive_s", "decode_s", "queue_s", "preprocess_s", "compute_s", "encode_s")
