@@ -35,7 +35,8 @@ DEFAULT_LINK = Link.from_mbit(10.0, 20.0, 50.0, name="assumed")
 EXPIRES_S = 60.0
 """After this time without news of the rate an estimate begins to fall back to the prior, and takes as long again."""
 
-_SURPRISE = 3.0
+_SURPRISE, _SURPRISE_OF_SMALL = 3.0, 6.0
+"""How many standard deviations are no noise: of a chunk that is long on the wire, and of one that is not."""
 _KEEPS = 0.6
 _LEANS = 4.5
 """Misses of one sign are no noise either: their sum, of which each time this share is kept, is at most so large."""
@@ -328,9 +329,8 @@ class Estimator:
         missed_s, known_var, noise_var = self._missed(base, has_rtt, size_bytes, took_s)
         self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
         self._noise.learn(has_rtt, size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
-        misses = missed_s / math.sqrt(known_var + noise_var)
-        leaning = _KEEPS * self._leaning[size_bytes > 0] + misses
-        self._leaning[size_bytes > 0] = leaning if verdict == _IS_EXPECTED else 0.0
+        leaned = self._leaned(size_bytes, missed_s / math.sqrt(known_var + noise_var))
+        self._leaning[size_bytes > 0] = leaned if verdict == _IS_EXPECTED else 0.0
         if verdict == _IS_AS_BEFORE:
             self._doubts = 0
         elif verdict == _IS_SURPRISE and not self._doubts:
@@ -348,8 +348,8 @@ class Estimator:
         missed_s, known_var, noise_var = self._missed(state, has_rtt, size_bytes, took_s)
         verdict = _IS_EXPECTED
         misses = missed_s / math.sqrt(known_var + noise_var)
-        leaning = _KEEPS * self._leaning[size_bytes > 0] + misses
-        if abs(misses) > _SURPRISE or abs(leaning) > _LEANS:
+        most = _SURPRISE if size_bytes * state.pace > _TELLS * self._noise.delay_s(has_rtt) else _SURPRISE_OF_SMALL
+        if abs(misses) > most or abs(self._leaned(size_bytes, misses)) > _LEANS:
             verdict = _IS_SURPRISE
             if self._doubts and (before := self._before) is not None:
                 missed_before_s, known_before, noise_before = self._missed(before, has_rtt, size_bytes, took_s)
@@ -357,6 +357,10 @@ class Estimator:
                     return *before.moved(has_rtt, size_bytes, missed_before_s, noise_before), _IS_AS_BEFORE
             state = _widened(state, has_rtt, size_bytes, missed_s)
         return *state.moved(has_rtt, size_bytes, missed_s, noise_var), verdict
+
+    def _leaned(self, size_bytes: float, misses: float) -> float:
+        """The sum of recent misses, in standard deviations, with one more."""
+        return _KEEPS * self._leaning[size_bytes > 0] + min(max(misses, -_SURPRISE), _SURPRISE)
 
     def _believe_stall(self) -> None:
         """What was out never came to be acknowledged: its frame was given up, the link is as slow as it seemed."""
@@ -386,16 +390,20 @@ class _Noise:
         self.of_rate = _RATE_NOISE[1]
         self._seen = 2
 
+    def delay_s(self, has_rtt: float) -> float:
+        """Standard deviation of a round trip, or of a gap."""
+        return self.rtt_s if has_rtt else self.gap_s
+
     def variance(self, has_rtt: float, wire_s: float) -> float:
         """Of an observation that is so long on the wire."""
-        return (self.rtt_s if has_rtt else self.gap_s) ** 2 + (self.of_rate * wire_s) ** 2
+        return self.delay_s(has_rtt) ** 2 + (self.of_rate * wire_s) ** 2
 
     def learn(self, has_rtt: float, wire_s: float, missed_s: float, known_var: float, *, is_surprise: bool) -> None:
         """Adapt to what was missed beyond what is known."""
         seen = max(missed_s * missed_s - known_var, 0.0)
         self._seen += 1
         share = max(_LEARN, 1.0 / self._seen)
-        before_s = self.rtt_s if has_rtt else self.gap_s
+        before_s = self.delay_s(has_rtt)
         if wire_s > _TELLS * before_s:
             noise = self.of_rate**2
             seen = min(seen / (wire_s * wire_s), _SURPRISE**2 * noise)
