@@ -35,7 +35,7 @@ class Grind(torch.nn.Module):
         self.steps = torch.nn.ModuleList(torch.nn.Linear(256, 256) for _ in range(self.LAYERS))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rows = x.expand(384, 256) * torch.linspace(0.5, 1.0, 384)[:, None]
+        rows = x.expand(640, 256) * torch.linspace(0.5, 1.0, 640)[:, None]
         for step in self.steps:
             rows = torch.relu(step(rows))
         return rows.mean(0)
@@ -73,6 +73,14 @@ def other_ladder() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     """The same graph with other weights."""
     torch.manual_seed(1)
     return Ladder().eval(), (torch.randn(1, 3, 16, 16),)
+
+
+def other_graph() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """The same weights and shapes, and one operator that is another."""
+    torch.manual_seed(0)
+    model = Ladder().eval()
+    model.first[1] = torch.nn.GELU()
+    return model, (torch.randn(1, 3, 16, 16),)
 
 
 def bulk() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:

@@ -32,6 +32,7 @@ SERVE = (sys.executable, "-m", "cloud", "serve", "--threads", "1", "--json", "--
 STOP_S = 15.0
 IS_FULL = os.environ.get("CLEFT_CHAOS") == "full"
 """Whether the long forms run."""
+START_S = 60.0
 OWNED: set[int] = set()
 """Processes that outlive a test on purpose: workers that rows share."""
 
@@ -39,7 +40,10 @@ OWNED: set[int] = set()
 class WorkerProcess:
     """``cleft-cloud serve`` as a process."""
 
-    def __init__(self, models: Sequence[Path], *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, models: Sequence[Path], *flags: str, env: dict[str, str] | None = None, is_shared: bool = False
+    ) -> None:
+        self._is_shared = is_shared
         self._models = [str(path.resolve()) for path in models]
         self._flags = flags
         self._env = env or {}
@@ -85,6 +89,8 @@ class WorkerProcess:
             text=True,
             env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **self._env},
         )
+        if self._is_shared:
+            OWNED.add(self.pid)
         return self
 
     def wait_ready(self) -> WorkerProcess:
@@ -155,8 +161,7 @@ class Pool:
     def begin(self, count: int) -> None:
         """Start so many; they get ready while others work."""
         while len(self._workers) < count:
-            self._workers.append(WorkerProcess(self._models).launch())
-            OWNED.add(self._workers[-1].pid)
+            self._workers.append(WorkerProcess(self._models, is_shared=True).launch())
 
     def lease(self, count: int) -> list[WorkerProcess]:
         """So many workers that are ready; whatever is done to them may stay so."""
@@ -167,7 +172,6 @@ class Pool:
                 worker.thaw()
             else:
                 worker.launch()
-            OWNED.add(worker.pid)
         for worker in leased:
             worker.wait_ready()
         return leased
