@@ -27,7 +27,7 @@ from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, N
 from edge.frames import Progress, Reply
 from edge.homing import LOOK_S, home_at_s, is_home_sooner, is_hopeless
 from edge.telemetry import Counters
-from edge.turnstile import Until
+from edge.turnstile import NotWanted, Until
 from partitioner.cost import Load
 from partitioner.errors import CleftError
 from partitioner.plan import Plan
@@ -128,7 +128,10 @@ class Forecast(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cargo:
-    """What is to cross. ``expires_s`` is the request's deadline by the crossing's clock, where it has one."""
+    """What is to cross. ``expires_s`` is the request's deadline by the crossing's clock, where it has one.
+
+    ``until`` comes when nobody wants the answer any more.
+    """
 
     plan: Plan
     stage: int
@@ -136,6 +139,7 @@ class Cargo:
     codecs: Mapping[str, str]
     expires_s: float | None
     forecast: Forecast
+    until: Until | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,7 @@ class Crossing(Generic[R]):
 
         Raises:
             EdgeError: no worker ran it, and there is no ``finish``, or it is not to be used (``may_finish``).
+            NotWanted: the cargo's ``until`` came first; nothing is in flight then.
         """
         clock = _Limits(cargo, can_finish=finish is not None, frame_s=self._timeouts.frame_s, now=self._now)
         client = self._workers.current()
@@ -228,13 +233,16 @@ class Crossing(Generic[R]):
             deadline_s=max(0.0, clock.expires_s - self._now()),
             slot_s=clock.left_s,
         )
-        if finish is not None and not self._watch(flight, client.target, cargo, clock):
-            made = self._race(flight, finish)
-            if made is not None:
-                late = DeadlineExceeded(clock.whole_s)
-                if not clock.left_s:
-                    self._workers.note_failure(client, late)
-                return Crossed(made=made, why=late)
+        try:
+            made = self._finished(flight, client.target, cargo, clock, finish)
+        except NotWanted:
+            self._withdraw(flight)
+            raise
+        if made is not None:
+            late = DeadlineExceeded(clock.whole_s)
+            if not clock.left_s:
+                self._workers.note_failure(client, late)
+            return Crossed(made=made, why=late)
         try:
             reply = flight.result()
         except DeadlineExceeded as late:
@@ -245,15 +253,29 @@ class Crossing(Generic[R]):
         self._workers.note_success(client)
         return Crossed(target=client.target, reply=reply)
 
-    def _watch(self, flight: Flight, target: str, cargo: Cargo, clock: _Limits) -> bool:
+    def _finished(
+        self, flight: Flight, target: str, cargo: Cargo, clock: _Limits, finish: Finish | None
+    ) -> dict[str, Array] | None:
+        """What this device made before the frame was over, if anything."""
+        if finish is None and cargo.until is None:
+            return None
+        is_over = self._watch(flight, target, cargo, clock, can_finish=finish is not None)
+        return None if is_over or finish is None else self._race(flight, finish)
+
+    def _watch(self, flight: Flight, target: str, cargo: Cargo, clock: _Limits, *, can_finish: bool) -> bool:
         """Wait for a frame for as long as nothing is better; whether it is over.
 
         Raises:
             DeadlineExceeded: it is predicted to miss its deadline, and was withdrawn.
+            NotWanted: nobody wants the answer any more.
         """
         while (left_s := clock.left_s) > 0.0:
             if flight.wait(min(left_s, LOOK_S)):
                 return True
+            if cargo.until is not None and cargo.until.is_answered:
+                raise NotWanted
+            if not can_finish:
+                continue
             remaining_s = cargo.forecast.remaining_s(target, flight.progress)
             home_s = cargo.forecast.home_s
             if remaining_s is None or home_s is None or not is_home_sooner(remaining_s, home_s):

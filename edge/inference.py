@@ -2,7 +2,7 @@
 
 Each call has a thread, and so many requests at a time are admitted, under way or waiting; the next is refused at once
 instead of queued where nobody sees it. A few threads more than that answer probes and refusals, however busy the models
-are. The call's deadline is the request's, and a client that cancels takes back a request that has not begun.
+are. The call's deadline is the request's, and a client that cancels, or is gone, takes its request back.
 
 Every error ends its call with a gRPC status and one line. Faults of ours are logged, and say no more than that outside.
 """
@@ -183,11 +183,8 @@ class InferenceServicer:
     ) -> Answer:
         future = answering.submit(given, deadline_s=deadline_s)
 
-        def take_back() -> None:
-            future.cancel()
-
-        if not context.add_callback(take_back):  # the call is over already
-            take_back()
+        if not context.add_callback(future.withdraw):  # the call is over already
+            future.withdraw()
         ended = threading.Event()
         future.add_done_callback(lambda _: ended.set())
         with self._lock:
@@ -198,7 +195,7 @@ class InferenceServicer:
         with self._lock:
             self._waiting.discard(ended)
         if not future.done():
-            take_back()
+            future.withdraw()
             raise RequestRefused(grpc.StatusCode.UNAVAILABLE, "the daemon stopped before the answer was there")
         return future.result()
 

@@ -23,6 +23,7 @@ from typing import Literal, Protocol
 from edge.answer import Answer
 from edge.errors import Dropped, FrameCancelled
 from edge.telemetry import Counters
+from edge.turnstile import Until
 from partitioner.errors import CleftError, UsageError
 
 Live = Literal["block", "drop-oldest"]
@@ -36,8 +37,30 @@ _STOP_S = 1.0
 class AnswerOne(Protocol):
     """Answers one input on the calling thread; ``order`` is its place among the session's requests."""
 
-    def __call__(self, given: object, *, deadline_s: float | None, order: int) -> Answer:
-        """Raises what the session itself raises."""
+    def __call__(self, given: object, *, deadline_s: float | None, order: int, until: Until | None) -> Answer:
+        """Raises what the session itself raises; ``until`` comes when nobody wants the answer any more."""
+
+
+class Pending(Future[Answer]):
+    """An answer to come. ``withdraw`` takes the request back, begun or not; for a lane it is what ends the need."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._withdrawn = threading.Event()
+
+    def withdraw(self) -> None:
+        """Nobody wants the answer: what waits is cancelled, what runs ends soon with ``FrameCancelled``."""
+        self._withdrawn.set()
+        self.cancel()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it was withdrawn, in the words of ``turnstile.Until``."""
+        return self._withdrawn.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for that so long."""
+        return self._withdrawn.wait(timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +79,7 @@ class _Request:
     deadline_s: float | None
     order: int
     submitted_s: float
-    future: Future[Answer]
+    future: Pending
 
 
 class Lanes:
@@ -89,7 +112,7 @@ class Lanes:
         self._busy = 0
         self._is_closed = False
 
-    def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
+    def submit(self, given: object, *, deadline_s: float | None = None) -> Pending:
         """Queue one input; its future gets the answer, or the error that the session itself would raise.
 
         Raises:
@@ -97,7 +120,7 @@ class Lanes:
         """
         submitted_s = self._now()
         request = _Request(
-            given=given, deadline_s=deadline_s, order=self._next_order(), submitted_s=submitted_s, future=Future()
+            given=given, deadline_s=deadline_s, order=self._next_order(), submitted_s=submitted_s, future=Pending()
         )
         oldest = None
         with self._changed:
@@ -184,7 +207,7 @@ class Lanes:
         if left_s is not None:
             left_s = max(0.0, left_s - (self._now() - request.submitted_s))
         try:
-            answer = self._answer(request.given, deadline_s=left_s, order=request.order)
+            answer = self._answer(request.given, deadline_s=left_s, order=request.order, until=request.future)
         except BaseException as error:
             request.future.set_exception(error)
         else:
@@ -194,19 +217,17 @@ class Lanes:
 class _Feeder:
     """Draws inputs and submits them on a thread of its own; iterating gives each with its future, in order."""
 
-    def __init__(
-        self, inputs: Iterable[object], submit: Callable[[object], Future[Answer]], *, most_unclaimed: int
-    ) -> None:
+    def __init__(self, inputs: Iterable[object], submit: Callable[[object], Pending], *, most_unclaimed: int) -> None:
         self._inputs = inputs
         self._submit = submit
-        self._drawn: queue.SimpleQueue[tuple[object, Future[Answer]] | None] = queue.SimpleQueue()
+        self._drawn: queue.SimpleQueue[tuple[object, Pending] | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(most_unclaimed)
         self._is_stopped = self._is_exhausted = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="cleft-feeder", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[tuple[object, Future[Answer]]]:
+    def __iter__(self) -> Iterator[tuple[object, Pending]]:
         while (drawn := self._drawn.get()) is not None:
             yield drawn
             self._room.release()

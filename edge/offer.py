@@ -9,13 +9,13 @@ cheaper.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from edge.answer import Answer
+from edge.lanes import Pending
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
 from partitioner.errors import InputError, UsageError
@@ -36,7 +36,7 @@ _ENCODED_RANKS = (1, 3)
 class Answering(Protocol):
     """What answers a model's requests: a session."""
 
-    def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
+    def submit(self, given: object, *, deadline_s: float | None = None) -> Pending:
         """Queue one input; its future gets the answer, or the error."""
 
 

@@ -12,7 +12,6 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -21,9 +20,10 @@ from edge.answer import Answer, Where, assemble
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
+from edge.errors import FrameCancelled
 from edge.evidence import Evidence
 from edge.keeper import WorkerHealth
-from edge.lanes import Lanes, Live, Streamed
+from edge.lanes import Lanes, Live, Pending, Streamed
 from edge.outlook import Outlook
 from edge.parts import Options, Parts
 from edge.plans import Chosen
@@ -31,6 +31,7 @@ from edge.sample import to_sample
 from edge.spending import Spent
 from edge.steering import Decided, Steering
 from edge.telemetry import Counters
+from edge.turnstile import NotWanted, Until
 from edge.walker import Request
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
@@ -256,8 +257,10 @@ class Session:
         self._counters.add(offered=1)
         return self._answer_one(given, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
 
-    def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
+    def submit(self, given: object, *, deadline_s: float | None = None) -> Pending:
         """The same on one of ``depth`` lanes; the future raises ``Dropped`` where a newer input took its place.
+
+        Its ``withdraw`` takes the request back, begun or not.
 
         Raises:
             FrameCancelled: the session was closed.
@@ -302,11 +305,15 @@ class Session:
     def _limit_s(self, deadline_s: float | None) -> float | None:
         return self._options.deadline_s if deadline_s is None else deadline_s
 
-    def _answer_one(self, given: object, *, deadline_s: float | None, order: int) -> Answer:
+    def _answer_one(self, given: object, *, deadline_s: float | None, order: int, until: Until | None = None) -> Answer:
         """One request, from its input to its answer, on the calling thread."""
         try:
             sample = to_sample(given, self.bundle)
-            answer = self._walked(sample, self._parts.plans.of(sample), deadline_s=deadline_s, order=order)
+            chosen = self._parts.plans.of(sample)
+            answer = self._walked(sample, chosen, deadline_s=deadline_s, order=order, until=until)
+        except NotWanted:
+            self._counters.add(withdrawn=1)
+            raise FrameCancelled("the request was withdrawn") from None
         except BaseException:
             self._counters.add(failed=1)
             raise
@@ -314,7 +321,9 @@ class Session:
         self._counters.add(answered=1, finished_here=int(answer.is_fallback), late=int(is_late))
         return answer
 
-    def _walked(self, sample: Sample, chosen: Chosen, *, deadline_s: float | None, order: int) -> Answer:
+    def _walked(
+        self, sample: Sample, chosen: Chosen, *, deadline_s: float | None, order: int, until: Until | None = None
+    ) -> Answer:
         start_s = time.monotonic()
         parts, selected = self._parts, chosen.selected
         spent = Spent(is_fallback=chosen.is_stranded)
@@ -328,7 +337,7 @@ class Session:
             candidate=chosen.candidate,
         )
         expires_s = None if deadline_s is None else start_s + deadline_s
-        request = Request(order=order, expires_s=expires_s, forecast=outlook)
+        request = Request(order=order, expires_s=expires_s, forecast=outlook, until=until)
         values = parts.walker.walk(selected.plan, sample, spent, request)
         outputs, value = assemble(parts.bundle.graph, values)
         if chosen.candidate is not None:

@@ -27,6 +27,7 @@ LAST = 2**62
 _MOST_WAITING = 256
 _REMEMBERED = 16
 _LATELY_S = 2.0
+_LOOK_S = 0.05
 _GLANCE_S = 0.005
 
 
@@ -39,6 +40,27 @@ class Until(Protocol):
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for it so long; whether it is over."""
+
+
+class Either:
+    """What comes when the first of two does."""
+
+    def __init__(self, first: Until, second: Until) -> None:
+        self._both = (first, second)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether one has come."""
+        return any(each.is_answered for each in self._both)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the first so long, looking at the second now and then; whether one has come."""
+        first, second = self._both
+        ends_s = time.monotonic() + timeout_s
+        while (left_s := ends_s - time.monotonic()) > 0.0 and not second.is_answered:
+            if first.wait(min(left_s, _LOOK_S)):
+                return True
+        return self.is_answered
 
 
 class NotWanted(Exception):

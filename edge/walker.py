@@ -19,7 +19,7 @@ from edge.frames import Reply
 from edge.outlook import Paces
 from edge.runner import Ran, Runner
 from edge.spending import Spent
-from edge.turnstile import NotWanted, Until
+from edge.turnstile import Either, NotWanted, Until
 from partitioner.graph import Graph
 from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Plan, Segment
@@ -29,11 +29,15 @@ from protos.pictures import PICTURES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request: its place among all, until when it is to be answered (monotonic), and what is predicted of it."""
+    """One request: its place among all, until when it is to be answered (monotonic), and what is predicted of it.
+
+    ``until`` comes when nobody wants the answer any more.
+    """
 
     order: int
     expires_s: float | None
     forecast: Forecast
+    until: Until | None = None
 
 
 class Walker:
@@ -59,6 +63,7 @@ class Walker:
         Raises:
             InputError: the sample does not fit the model.
             EdgeError: a worker was needed and could not be had.
+            NotWanted: the request's ``until`` came first.
         """
         values: dict[str, Array] = dict(sample.tensors or {})
         if sample.source is not None:
@@ -68,7 +73,7 @@ class Walker:
         chosen: dict[str, str] = {}
         for index, stage in enumerate(plan.stages):
             if stage.place == "edge":
-                ran = self._runner.run(stage.segment, values, order=request.order)
+                ran = self._runner.run(stage.segment, values, order=request.order, until=request.until)
                 made = _counted(ran, spent)
             else:
                 spent.ahead_s = spent.preprocess_s + spent.head_s
@@ -135,12 +140,13 @@ class Walker:
             codecs=codecs,
             expires_s=request.expires_s,
             forecast=request.forecast,
+            until=request.until,
         )
         start_s = time.perf_counter()
         crossed = self.crossing.cross(
             cargo,
             check=lambda reply: check_reply(self._graph, segment, reply.tensors),
-            finish=self._finisher(segment, sent, request.order, home) if self._may_fall_back else None,
+            finish=self._finisher(segment, sent, request, home) if self._may_fall_back else None,
         )
         if crossed.reply is not None:
             return self._answered(crossed, crossed.reply, spent)
@@ -152,13 +158,16 @@ class Walker:
         self.paces.note(plan.plan_id, home[-1].compute_s + home[-1].preprocess_s)
         return _counted(home[-1], spent)
 
-    def _finisher(self, segment: Segment, sent: Mapping[str, Array], order: int, home: list[Ran]) -> Finish:
+    def _finisher(self, segment: Segment, sent: Mapping[str, Array], request: Request, home: list[Ran]) -> Finish:
         """What finishes a request here, over the tensors that were sent; leaves what it took in ``home``."""
 
         def finish(until: Until) -> dict[str, Array] | None:
+            needless = until if request.until is None else Either(until, request.until)
             try:
-                home.append(self._runner.run(segment, sent, order=order, is_finish=True, until=until))
+                home.append(self._runner.run(segment, sent, order=request.order, is_finish=True, until=needless))
             except NotWanted:
+                if request.until is not None and request.until.is_answered:
+                    raise
                 return None
             return home[-1].outputs
 

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from edge.answer import Answer, Times
 from edge.daemon import Daemon, DaemonConfig, Entry, ListenError, NothingToServe
 from edge.errors import DeadlineExceeded, Dropped, EdgeError, WorkerLost, WorkerRefused
+from edge.lanes import Pending
 from partitioner.bundle import Bundle
 from partitioner.errors import InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
@@ -39,15 +40,15 @@ class Session:
         self.bundle = bundle
         self.samples: list[Sample] = []
         self.deadlines_s: list[float | None] = []
-        self.futures: list[Future[Answer]] = []
+        self.futures: list[Pending] = []
         self.error: Exception | None = None
         self.is_holding = False
         self.is_closed = False
         self.came = threading.Condition()
 
-    def submit(self, given: object, *, deadline_s: float | None = None) -> Future[Answer]:
+    def submit(self, given: object, *, deadline_s: float | None = None) -> Pending:
         assert isinstance(given, Sample)
-        future: Future[Answer] = Future()
+        future = Pending()
         with self.came:
             self.samples.append(given)
             self.deadlines_s.append(deadline_s)
@@ -63,7 +64,7 @@ class Session:
         with self.came:
             assert self.came.wait_for(lambda: len(self.futures) >= count, timeout=WAIT_S)
 
-    def let_go(self, future: Future[Answer], sample: Sample) -> None:
+    def let_go(self, future: Pending, sample: Sample) -> None:
         outputs = self.make(sample)
         future.set_result(
             Answer(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import cast
 
 import pytest
@@ -12,6 +12,7 @@ from edge.answer import Answer
 from edge.errors import Dropped, FrameCancelled
 from edge.lanes import Lanes, Live
 from edge.telemetry import Counters
+from edge.turnstile import Until
 from partitioner.errors import InputError, UsageError
 
 WAIT_S = 10.0
@@ -29,7 +30,14 @@ class Work:
         self._is_open = is_open
         self._opened: set[object] = set()
 
-    def __call__(self, given: object, *, deadline_s: float | None, order: int) -> Answer:
+    def __call__(self, given: object, *, deadline_s: float | None, order: int, until: Until | None) -> Answer:
+        if given == "until withdrawn":
+            with self._changed:
+                self.begun.append(given)
+                self._changed.notify_all()
+            assert until is not None
+            assert until.wait(WAIT_S)
+            raise FrameCancelled("nobody waits")
         with self._changed:
             self.begun.append(given)
             self.left_s.append(deadline_s)
@@ -219,3 +227,18 @@ def test_depth_and_what_to_do_when_full_are_checked() -> None:
         Lanes(Work(), depth=0, live="block", counters=Counters(), next_order=lambda: 0)
     with pytest.raises(UsageError, match="drop-oldest"):
         Lanes(Work(), depth=1, live=cast(Live, "newest"), counters=Counters(), next_order=lambda: 0)
+
+
+def test_a_request_can_be_taken_back_before_and_after_it_has_begun(make: Make) -> None:
+    work = Work()
+    lanes = make(work, depth=1)
+    begun, waiting = lanes.submit("until withdrawn"), lanes.submit("second")
+    work.wait_begun(1)
+    waiting.withdraw()
+    begun.withdraw()
+    with pytest.raises(FrameCancelled, match="nobody waits"):
+        begun.result(WAIT_S)
+    with pytest.raises(CancelledError):
+        waiting.result(WAIT_S)
+    assert lanes.submit("third").result(WAIT_S) == cast(Answer, "third")
+    assert work.begun == ["until withdrawn", "third"]
