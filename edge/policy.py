@@ -44,8 +44,10 @@ class PolicySettings:
     small: float = 0.3
     doubt: float = 0.5
     """How many times the doubt about a gain is taken off it."""
-    small_bytes: int = 16 * 1024
+    small_bytes: int = 64 * 1024
     """A plan that sends no more than this learns too little of the link from its own frames."""
+    unseen: float = 2.5
+    """A link so many times as fast as it is thought to be may go unnoticed by the frames of such a plan."""
     idle_s: float = 10.0
     """Without a decision for so long nothing is probed."""
     probe_s: float = 1.0
@@ -130,10 +132,14 @@ class Policy:
         self._look(planner, table, here, estimate, load, now_s)
         return Choice(candidate=table.candidates[here], predicted_s=here_s, is_switch=False, reason=self._reason)
 
+    def is_active(self, now_s: float) -> bool:
+        """Whether there are requests."""
+        return now_s - self._decided_s <= self._settings.idle_s
+
     def wants_probe(self, now_s: float) -> bool:
         """Whether a faster link would change the plan, and the one in use does not tell; then it is due now."""
         settings = self._settings
-        if not self._is_link_bound or now_s - self._decided_s > settings.idle_s:
+        if not self._is_link_bound or not self.is_active(now_s):
             return False
         if now_s - self._probed_s < settings.probe_s * 0.9:
             return False
@@ -260,6 +266,13 @@ class Policy:
             return
         here_s = _price_s(table, row, estimate.link, load)
         ideal = Link(up_bytes_per_s=1e9, down_bytes_per_s=1e9, rtt_s=min(estimate.high.rtt_s, 0.001))
+        if table.up_bytes[row] > 0:  # what it sends would tell of a much faster link
+            ideal = Link(
+                up_bytes_per_s=settings.unseen * estimate.link.up_bytes_per_s,
+                down_bytes_per_s=settings.unseen * estimate.link.down_bytes_per_s,
+                rtt_s=estimate.link.rtt_s,
+            )
+            here_s = _price_s(table, row, ideal, load)
         self._is_link_bound = _best(planner, ideal, load)[1] < (1 - settings.least_gain) * here_s
         if table.candidates[row].is_local and not load.is_idle:
             self._is_load_bound = _best(planner, estimate.link, Load())[1] < (1 - settings.least_gain) * here_s

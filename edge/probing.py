@@ -1,10 +1,11 @@
-"""Small probes of a link while nothing is sent over it because it was slow, so that its return is noticed.
+"""Small probes of a link while little is sent over it because it was slow, so that its return is noticed.
 
 Once a second, where ``Steering`` asks for it, a tiny probe and then a train of a few larger ones go to the worker:
 at most 16 KiB together, and less on a slow link. The echoes' spacing says what the link carries, as acknowledged
 chunks do. A budget bounds what that may cost in a day: it begins full, and refills slowly.
 
-Where the worker's load is why nothing is sent, it is asked how busy it is instead.
+Where the worker's load is why nothing is sent, it is asked how busy it is. While there are requests, a message without
+payload goes once a second in any case: frames of one size tell how long they take, and not what of it is round trip.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class Worker(Protocol):
     @property
     def target(self) -> str:
         """Its address."""
+
+    @property
+    def unacked_bytes(self) -> int:
+        """Payload under way to it."""
 
     def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], Echo | None]:
         """Send one probe; the result waits for its echo."""
@@ -106,6 +111,8 @@ class Prober:
                 self._steering.note_load(worker.target, self._load_of(worker))
             if self._steering.wants_probe(worker.target):
                 self._probe(worker)
+            elif self._steering.wants_echo(worker.target) and not worker.unacked_bytes:
+                self._echo(worker)
         except EdgeError as error:
             _LOG.debug("a probe failed: %s", error)
 
@@ -115,13 +122,19 @@ class Prober:
         if not self._budget.take(train_bytes, self._now()):
             return
         self._counters.add(probes=1)
-        observer = self._steering.observer(worker.target)
-        begun_s = self._now()
+        if self._echo(worker):
+            self._train(worker, train_bytes)
+
+    def _echo(self, worker: Worker) -> bool:
+        """A message without payload; whether it was answered. One that payload went with says nothing."""
         echo = worker.probe(up_bytes=0, reply_bytes=0)(_ECHO_S)
-        if echo is None:
-            observer.waiting(train_bytes, self._now() - begun_s, self._now())
-            return
-        observer.echoed(echo.arrived_s - echo.sent_s, echo.arrived_s)
+        if echo is not None and not worker.unacked_bytes:
+            self._steering.observer(worker.target).echoed(echo.arrived_s - echo.sent_s, echo.arrived_s)
+        return echo is not None
+
+    def _train(self, worker: Worker, train_bytes: int) -> None:
+        """A few larger messages, one behind the other."""
+        observer = self._steering.observer(worker.target)
         size = train_bytes // TRAIN
         waits = [worker.probe(up_bytes=size, reply_bytes=0) for _ in range(TRAIN)]
         left_bytes = train_bytes

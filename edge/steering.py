@@ -36,7 +36,7 @@ _MATTERS = math.log(1.08)
 _HEAD, _TAIL = TERMS.index("head_s"), TERMS.index("tail_s")
 _LEAST_SUFFIX = 0.02
 """Share of the whole model's time that any suffix takes, whatever head and whole differ by."""
-_LATE_SHARE = 1.0
+_LATE_SHARE = 2.0
 """What is late by t, an acknowledgement or an answer, is expected to take this share of t longer."""
 
 
@@ -231,10 +231,21 @@ class Steering:
         with self._lock:
             return any(each.policy.wants_probe(now_s) for each in self._kinds.values() if each.target == target)
 
+    def wants_echo(self, target: str) -> bool:
+        """Whether the round trip to a worker is of use: there are requests that may go there."""
+        now_s = self._now()
+        with self._lock:
+            return any(each.policy.is_active(now_s) for each in self._kinds.values() if each.target == target)
+
     def wants_load(self, target: str) -> bool:
         """Whether the worker is to be asked how busy it is, because that is why nothing is sent."""
+        now_s = self._now()
         with self._lock:
-            return any(each.policy.is_load_bound for each in self._kinds.values() if each.target == target)
+            return any(
+                each.policy.is_load_bound and each.policy.is_active(now_s)
+                for each in self._kinds.values()
+                if each.target == target
+            )
 
     def _tell(self, decided: Decided) -> None:
         if decided.is_switch:
