@@ -83,7 +83,17 @@ class _Request:
 
 
 class Lanes:
-    """``depth`` threads that answer requests. Thread-safe; the threads start with the first request."""
+    """``depth`` threads that answer requests. Thread-safe; the threads start with the first request.
+
+    Args:
+        answer: answers one.
+        depth: how many are under way at once.
+        live: what happens where no more can wait.
+        counters: are told.
+        next_order: the next place among the session's requests.
+        most_waiting: how many wait in their order before whoever submits has to (default: ``depth``).
+        now: the time.
+    """
 
     def __init__(
         self,
@@ -93,6 +103,7 @@ class Lanes:
         live: Live,
         counters: Counters,
         next_order: Callable[[], int],
+        most_waiting: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 1 <= depth <= MAX_DEPTH:
@@ -102,7 +113,7 @@ class Lanes:
         self._answer = answer
         self._depth = depth
         self._live = live
-        self._most_waiting = depth if live == "block" else 1
+        self._most_waiting = (most_waiting or depth) if live == "block" else 1
         self._counters = counters
         self._next_order = next_order
         self._now = now

@@ -68,6 +68,7 @@ class Session:
         fresh_profiles: measure both sides again, although there are profiles.
         pin_plan: drop the weights that the plan does not need here; this gives up the fallback.
         depth: how many requests of ``submit`` and ``stream`` are under way at once.
+        most_waiting: how many requests of ``submit`` wait for their turn before the next has to wait to be taken.
         live: what ``submit`` and ``stream`` do where no more can wait: ``block``, or ``drop-oldest``.
         start_alone: open although no worker can be reached, where the device can answer; it is measured and used once
             it can.
@@ -99,6 +100,7 @@ class Session:
         fallback: bool = True,
         pin_plan: bool = False,
         depth: int = 4,
+        most_waiting: int | None = None,
         live: Live = "block",
         start_alone: bool = False,
         adapt: bool = True,
@@ -136,7 +138,12 @@ class Session:
         self._steering = Steering(counters=self._counters)
         self._orders = itertools.count()
         self._lanes = Lanes(
-            self._answer_one, depth=depth, live=live, counters=self._counters, next_order=self._orders.__next__
+            self._answer_one,
+            depth=depth,
+            live=live,
+            counters=self._counters,
+            next_order=self._orders.__next__,
+            most_waiting=most_waiting,
         )
         self._resources = ExitStack()
         self._opened: Parts | None = None

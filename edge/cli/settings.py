@@ -130,6 +130,7 @@ def session_of(
         fallback=not getattr(args, "no_fallback", False),
         pin_plan=getattr(args, "pin_plan", False),
         depth=getattr(args, "depth", 1),
+        most_waiting=getattr(args, "max_requests", None),
         live=getattr(args, "live", None) or "block",
         start_alone=start_alone,
         profile_budget_s=args.budget,

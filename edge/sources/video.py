@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+CAMERA_FORMAT: str | None = "v4l2"
 _CAMERA = re.compile(r"camera:([0-9]{1,3})|(/dev/video[0-9]{1,3})")
 
 
@@ -66,7 +67,7 @@ class Camera:
         self._reading = reading
 
     def __iter__(self) -> Iterator[Drawn]:
-        return _frames(self._device, self._name, self._reading, container_format="v4l2")
+        return _frames(self._device, self._name, self._reading, container_format=CAMERA_FORMAT)
 
 
 def _frames(path: str, name: str, reading: Reading, *, container_format: str | None) -> Iterator[Drawn]:

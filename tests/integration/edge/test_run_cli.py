@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -399,3 +400,33 @@ def test_a_limit_ends_the_run_and_the_first_failure_of_repeats_is_told_alone(
     assert code == 1
     assert ["error" in record for record in records(out)] == [True, False, False, False]
     assert err.count("\n") == 1
+
+
+def test_a_camera_that_is_faster_than_the_answers_loses_frames_and_nothing_fails(
+    cleft_edge: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "camera.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 16, 16, "bgr0"
+        for _ in range(40):
+            frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="bgr0")))
+        container.mux(stream.encode())
+    monkeypatch.setattr("edge.sources.video.CAMERA_FORMAT", None)  # a file plays the camera, as fast as it can
+    monkeypatch.setattr("edge.sources.camera_device", lambda word: str(path))
+    words = ["run", "--model", "digits", "--cut", "local", "--input", "camera:0", "--slowdown", 100, "--json"]
+    code, out, err = cleft_edge(*words)
+    assert code == 0
+    found = re.search(r"([0-9]+) of 40 inputs were dropped for newer ones", err)
+    assert found is not None
+    names = [str(record["input"]) for record in records(out)]
+    assert len(names) == 40 - int(found[1]) < 40
+    numbers = [int(name.removeprefix("camera:0[").removesuffix("]")) for name in names]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 0
+    assert numbers[-1] == 39
+    code, out, err = cleft_edge(*words, "--live", "block", "--limit", 5)
+    assert (code, len(records(out))) == (0, 5)
+    assert "dropped" not in err

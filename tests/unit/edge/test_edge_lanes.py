@@ -68,9 +68,22 @@ Make = Callable[..., Lanes]
 def make() -> Iterator[Make]:
     made: list[tuple[Lanes, Work]] = []
 
-    def lanes(work: Work, *, depth: int = 2, live: Live = "block", now: Callable[[], float] = lambda: 0.0) -> Lanes:
+    def lanes(
+        work: Work,
+        *,
+        depth: int = 2,
+        live: Live = "block",
+        most_waiting: int | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> Lanes:
         found = Lanes(
-            work, depth=depth, live=live, counters=work.counters, next_order=itertools.count().__next__, now=now
+            work,
+            depth=depth,
+            live=live,
+            counters=work.counters,
+            next_order=itertools.count().__next__,
+            most_waiting=most_waiting,
+            now=now,
         )
         made.append((found, work))
         return found
@@ -242,3 +255,12 @@ def test_a_request_can_be_taken_back_before_and_after_it_has_begun(make: Make) -
         waiting.result(WAIT_S)
     assert lanes.submit("third").result(WAIT_S) == cast(Answer, "third")
     assert work.begun == ["until withdrawn", "third"]
+
+
+def test_more_may_wait_where_that_was_asked_for_and_go_in_their_order(make: Make) -> None:
+    work = Work(is_open=False)
+    lanes = make(work, depth=1, most_waiting=10)
+    futures = [lanes.submit(number) for number in range(11)]  # none of these has to wait to be taken
+    work.wait_begun(1)
+    work.open()
+    assert [future.result(WAIT_S) for future in futures] == work.begun == list(range(11))
