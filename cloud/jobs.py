@@ -78,6 +78,7 @@ class Job(Generic[_T]):
         self.future: Future[_T] = Future()
         self.is_unwanted = self.has_run = self.is_done_well = False
         self._queue_s = 0.0
+        self._outcome: object = None
 
     @property
     def ticket(self) -> Ticket:
@@ -103,13 +104,18 @@ class Job(Generic[_T]):
         self.finish(outcome)
 
     def finish(self, outcome: object) -> None:
-        """Hand over a result, or an exception."""
+        """Keep a result, or an exception, until it is handed over."""
         self.has_run = True
-        if isinstance(outcome, BaseException):
-            self.future.set_exception(self._why(outcome))
-        else:
-            self.is_done_well = True
-            self.future.set_result(cast(_T, outcome))
+        self.is_done_well = not isinstance(outcome, BaseException)
+        self._outcome = self._why(outcome) if isinstance(outcome, BaseException) else outcome
+
+    def deliver(self) -> None:
+        """Hand over what came of it; nothing where it did not run."""
+        if isinstance(self._outcome, BaseException):
+            self.future.set_exception(self._outcome)
+        elif self.has_run:
+            self.future.set_result(cast(_T, self._outcome))
+        self._outcome = None
 
     def fail(self, error: Exception) -> None:
         """End a job that has not begun; nothing where its client has left."""

@@ -16,13 +16,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import TypeVar, cast
 
 from cloud.costs import Costs
 from cloud.jobs import Group, Job, Ticket, WorkerLoad
 from cloud.schedule import MIN_RETRY_S, Entry, FairQueue
 from cloud.shares import Shares
-from protos.errors import Cancelled, DeadlineExceeded, Overloaded
+from protos.errors import Cancelled, DeadlineExceeded, Overloaded, WireError
 
 _SWEEP_S = 0.01
 _OVERDUE = 0.1
@@ -174,14 +175,12 @@ class Worker:
                     break
                 late = self._sweep()
                 entries = self._next() if len(self._queue) else []
-            for entry in late:
-                entry.item.fail(DeadlineExceeded("its time would be over before its end"))
+            _fail(late, DeadlineExceeded("its time would be over before its end"))
             if entries:
                 self._run([entry.item for entry in entries])
                 self._settle(entries)
-            del entries, late
-        for entry in abandoned:
-            entry.item.fail(Cancelled("the worker has stopped"))
+            del entries, late  # the segments of what is over must not wait for the next job
+        _fail(abandoned, Cancelled("the worker has stopped"))
 
     def _sweep(self) -> list[Entry[Job[object]]]:
         """Take out, now and then, what cannot be in time any more."""
@@ -238,12 +237,18 @@ class Worker:
                 if is_telling and entry.item.has_run and not entry.item.is_chore:
                     self._costs.note(entry.item.kind, took_s / len(entries))
         group = jobs[0].group
-        if group is None or self._is_closed:
-            return
-        if ran and all(job.is_done_well for job in jobs):
+        if group is not None and ran and all(job.is_done_well for job in jobs):
             group.note(len(ran), took_s)
-        if (chore := group.take_chore()) is not None:
-            self._push(Job(lambda ticket: chore(), None, is_chore=True), None, is_bound=True)
+        for job in jobs:  # whoever is told what came of it is told of a load that this is part of
+            job.deliver()
+        if group is not None and (chore := group.take_chore()) is not None:
+            with suppress(Cancelled):
+                self._push(Job(lambda ticket: chore(), None, is_chore=True), None, is_bound=True)
+
+
+def _fail(entries: Sequence[Entry[Job[object]]], error: WireError) -> None:
+    for entry in entries:
+        entry.item.fail(error)
 
 
 _NOTHING: Job[object] = Job(lambda ticket: None, None)
