@@ -351,8 +351,13 @@ class Client:
             raise BadReply(f"the worker's profile cannot be read: {error.detail}") from error
 
     def close(self, *, is_abrupt: bool = False) -> None:
-        """End the session, in good order unless told otherwise; frames in flight are withdrawn. Safe to call twice."""
-        reason = FrameCancelled("the session was closed")
+        """End the session, in good order unless told otherwise; frames in flight are withdrawn. Safe to call twice.
+
+        A frame that comes to a session that ended because its worker drains is told that the worker is lost.
+        """
+        reason: EdgeError = FrameCancelled("the session was closed")
+        if self.drain_reason is not None:
+            reason = WorkerLost(self.target, reason=self.drain_reason)
         self._stream.close(reason, wait_s=self._timeouts.close_s, is_abrupt=is_abrupt)
         self._channel.close()
 
@@ -415,7 +420,7 @@ class Client:
     def _fail_all(self, error: EdgeError) -> None:
         self._in_flight.settle_all(error)
         self._welcome.finish(error)
-        if isinstance(error, WorkerLost):
+        if isinstance(error, WorkerLost) and self.drain_reason is None:
             self._observer.lost(time.monotonic())
         self._on_change()
 

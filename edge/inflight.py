@@ -25,6 +25,10 @@ from protos import status
 from protos.errors import WireError
 
 _MAX_UINT64 = 2**64 - 1
+_PROBES = 256
+"""So many unanswered ones are remembered; a worker that answers none must not cost memory."""
+_PLANS = 256
+"""So many proposals are remembered; one that was let go of is made again."""
 _REFUSED_S = 5.0
 """A plan that was refused is not proposed again before."""
 
@@ -66,6 +70,8 @@ class InFlight:
             if waiting is not None and not (waiting.error is not None and time.monotonic() >= waiting.retry_at_s):
                 return waiting
             waiting = self._proposals[plan_id] = Waiting()
+            if len(self._proposals) > _PLANS:
+                del self._proposals[next(iter(self._proposals))]
         try:
             send()
         except EdgeError:
@@ -88,6 +94,8 @@ class InFlight:
         waiting = Waiting()
         with self._lock:
             self._probes[probe_id] = waiting
+            if len(self._probes) > _PROBES:
+                del self._probes[next(iter(self._probes))]
         return waiting
 
     def settle(self, frame: Frame, error: EdgeError | None = None) -> bool:

@@ -30,6 +30,8 @@ _DIALS_AT_ONCE = 6
 _FULL_EVERY = 4
 _SLACK = 3.0
 """A link may take this many times as long as it took at best."""
+_CAUTION = 0.5
+"""Share of what the link carried that the next session with the same worker begins with."""
 _LEAVING_TICK_S = 0.1
 _FAULTS = frozenset({"OVERLOADED", "INTERNAL", "CORRUPT", "UNKNOWN_MODEL", "UNSUPPORTED", "UNAUTHENTICATED"})
 """Refusals of a frame that speak against the worker, not against the frame."""
@@ -315,7 +317,8 @@ class Keeper:
             self._leaving.append(client)
             self._since_s = self._lost_s = now_s
             self._error = None
-            self._rate_bytes_per_s = None if is_silent else client.rate_bytes_per_s
+            rate_bytes_per_s = client.rate_bytes_per_s
+            self._rate_bytes_per_s = None if is_silent or rate_bytes_per_s is None else rate_bytes_per_s * _CAUTION
             if has_lived:
                 self._backoff.reset()
                 self._next_s = now_s

@@ -13,7 +13,7 @@ from edge.breaker import BREAKER
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import Timeouts
-from edge.errors import BadReply, FrameCancelled, WorkerLost, WorkerRefused, WorkerUnreachable
+from edge.errors import BadReply, WorkerLost, WorkerRefused, WorkerUnreachable
 from edge.fleet import Fleet
 from edge.telemetry import Counters
 from partitioner.errors import CleftError, UsageError
@@ -365,7 +365,7 @@ def until_closed(client: Client) -> None:
     while client.failure is None:
         assert time.monotonic() < deadline_s
         threading.Event().wait(0.01)
-    assert isinstance(client.failure, FrameCancelled)
+    assert isinstance(client.failure, WorkerLost)
 
 
 def test_a_refusal_that_says_the_worker_drains_moves_on_too(
