@@ -1,6 +1,6 @@
 """The device: runs the front of a model, talks to a worker, and answers.
 
-    with edge.Session("torchvision:resnet18", cloud="host:port") as session:
+    with edge.Session("torchvision:resnet18", cloud="host:port", security=edge.ClientSecurity(is_tls=True)) as session:
         answer = session(x)
 
 Names are imported on first use, so that importing the package costs nothing.
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from edge.answer import Times as Times
     from edge.errors import EdgeError as EdgeError
     from edge.session import Session as Session
+    from protos.security import ClientSecurity as ClientSecurity
 
 _HOMES = {
     "Answer": "edge.answer",
+    "ClientSecurity": "protos.security",
     "EdgeError": "edge.errors",
     "Session": "edge.session",
     "Times": "edge.answer",
 }
 
-__all__ = ["Answer", "EdgeError", "Session", "Times"]
+__all__ = ["Answer", "ClientSecurity", "EdgeError", "Session", "Times"]
 
 
 def __getattr__(name: str) -> object:

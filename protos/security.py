@@ -35,6 +35,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _take_paths(security: object, *names: str) -> None:
+    """Paths that were written as text become paths."""
+    for name in names:
+        if (given := getattr(security, name)) is not None:
+            object.__setattr__(security, name, Path(given))
+
+
 def _pair_faults(cert_file: Path | None, key_file: Path | None) -> list[str]:
     if (cert_file is None) == (key_file is None):
         return []
@@ -78,6 +85,7 @@ class ClientSecurity:
     is_plaintext_allowed: bool = False
 
     def __post_init__(self) -> None:
+        _take_paths(self, "ca_file", "cert_file", "key_file", "token_file")
         faults = _pair_faults(self.cert_file, self.key_file)
         if not self.is_tls and (self.ca_file or self.cert_file or self.key_file or self.server_name):
             faults.append("certificates and names are for TLS, which is off")
@@ -151,6 +159,7 @@ class ServerSecurity:
     _tokens: Watched[Tokens] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _take_paths(self, "cert_file", "key_file", "client_ca_file", "token_file")
         faults = _pair_faults(self.cert_file, self.key_file)
         if self.client_ca_file is not None and self.cert_file is None:
             faults.append("clients can show certificates to a server that has one: give its certificate and key too")

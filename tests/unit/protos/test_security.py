@@ -180,6 +180,12 @@ def test_a_renewed_certificate_and_token_hold_for_new_connections(serve, authori
         ask(port, client)
 
 
+def test_files_may_be_named_by_text(tmp_path):
+    path = put(tmp_path / "token", SECRET)
+    assert ClientSecurity(token_file=str(path)) == ClientSecurity(token_file=path)
+    assert ServerSecurity(token_file=str(path)) == ServerSecurity(token_file=path)
+
+
 def test_a_token_is_read_for_each_call(tmp_path):
     token = put(tmp_path / "token", "# mine\none\n")
     security = ClientSecurity(token_file=token)
