@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check format lint types contracts generated generate bench clean
+.PHONY: install demo test check format lint types contracts generated generate bench overhead chaos clean
 
 install: $(STAMP)
 
@@ -18,6 +18,13 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+overhead: $(STAMP)
+	CLEFT_BENCH=full $(BIN)/python -m pytest -m benchmark -s tests/benchmarks/test_overhead.py
+
+# Every fault of the table in its long form, judged; prints one table. About an hour.
+chaos: $(STAMP)
+	CLEFT_CHAOS=full $(BIN)/python -m pytest tests/faults $$($(BIN)/python tests/faults/rows.py)
 
 bench: $(STAMP)
 	CLEFT_BENCH=full $(BIN)/python -m pytest -m benchmark -s

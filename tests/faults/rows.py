@@ -104,11 +104,16 @@ ROWS: Mapping[int, Row] = MappingProxyType(
                 _LIMITS + "test_cancelling_stops_the_model_between_two_layers",
                 _LIMITS + "test_a_client_that_vanishes_frees_the_model_and_its_place",
                 _LIMITS + "test_a_session_that_ends_amid_a_frame_lets_go_of_its_segments",
+                "tests/integration/test_worker_load.py::test_nothing_is_left_of_a_frame_that_nobody_wants",
             ),
         ),
         15: Row(
             fault="load 5x capacity",
             owed="goodput >= 90 % of peak; the excess refused in under 50 ms; the edge shifts work home",
+            tests=(
+                "tests/integration/test_worker_load.py::test_a_client_with_many_frames_does_not_keep_others_waiting",
+                "tests/integration/test_worker_load.py::test_a_frame_that_cannot_be_in_time_is_refused_before_its_payload_comes",
+            ),
         ),
         16: Row(fault="SIGTERM, rolling restart", owed="a drain message, 0 failed frames, exit within the grace"),
         17: Row(
@@ -122,6 +127,8 @@ ROWS: Mapping[int, Row] = MappingProxyType(
             tests=(
                 _SESSIONS + "test_a_model_that_breaks_says_so_without_its_secrets",
                 "tests/unit/cloud/test_store.py::test_a_model_whose_engine_fails_is_listed_with_the_reason",
+                "tests/integration/test_worker_load.py::test_a_model_that_finds_no_memory_fails_that_frame_and_goes_on",
+                "tests/integration/test_worker_ready.py::test_what_cannot_be_served_is_listed_with_its_reason_and_the_rest_is_served",
                 _EDGE + "test_edge_advisor.py::test_a_cache_that_cannot_be_written_costs_nothing_but_time",
             ),
         ),
@@ -137,7 +144,11 @@ ROWS: Mapping[int, Row] = MappingProxyType(
             tests=("tests/unit/protos/test_status.py::test_the_client_pings_no_more_often_than_the_server_allows",),
         ),
         22: Row(fault="two busy neighbours on the CPU", owed="under 2.5x slower (OpenMP passive), noticed, re-planned"),
-        23: Row(fault="device throttles, profile off by 2x", owed="noticed within 20 frames; corrected"),
+        23: Row(
+            fault="device throttles, profile off by 2x",
+            owed="noticed within 20 frames; corrected",
+            tests=("tests/unit/edge/test_edge_correction.py",),
+        ),
         24: Row(
             fault="energy sensor missing, stuck, negative",
             owed='"unavailable" or "assumed", never a silent 0 J',

@@ -1,14 +1,11 @@
-"""Rows 15, 17 and 22: more asked than can be done, peers that take or give slowly, and neighbours on the processor."""
+"""Rows 15 and 17: more asked than can be done, and peers that take or give slowly."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,39 +245,3 @@ def test_slow_peers_hold_little_and_slow_no_other(pool: Pool, bundles: Bundles, 
     )
     assert ratio < (1.2 if IS_FULL else 3.0)
     assert grown_mib < 64
-
-
-@contextmanager
-def busy_neighbours(count: int) -> Iterator[None]:
-    """Processes that compute without end."""
-    spin = "import numpy as np\na = np.ones((256, 256))\nwhile True:\n    a @ a"
-    started = [subprocess.Popen([sys.executable, "-c", spin], stdin=subprocess.DEVNULL) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for each in started:
-            each.kill()
-            each.wait()
-
-
-@pytest.mark.row(22)
-def test_two_busy_neighbours_slow_the_worker_no_more_than_their_share(
-    pool: Pool, bundles: Bundles, figure: Figure
-) -> None:
-    (worker,) = pool.lease(1)
-    bundle = bundles["grind"]
-    plan, given = plan_of(bundle), inputs_of(bundle, 1)[0]
-    assert "OMP_WAIT_POLICY=PASSIVE" in Path(f"/proc/{worker.pid}/environ").read_text()
-    alone_s: list[float] = []
-    beside_s: list[float] = []
-    with Client.dial(worker.target) as client:
-        client.propose(plan)
-        for _ in range(7 if IS_FULL else 2):
-            for into, neighbours in ((alone_s, 0), (beside_s, 2)):
-                with busy_neighbours(neighbours):
-                    for _ in range(30 if IS_FULL else 12):
-                        reply = client.run(plan.plan_id, 1, given, {}, deadline_s=30.0)
-                        into.append(reply.worker.compute_s)
-    ratio = float(np.median(beside_s) / np.median(alone_s))
-    figure(f"{ratio:.2f}x slower beside two busy neighbours ({np.median(alone_s) * 1e3:.0f} ms alone)")
-    assert ratio < (2.5 if IS_FULL else 5.0)

@@ -45,6 +45,7 @@ def since(history: History, at_s: float, *, by: str) -> float:
 
 
 @pytest.mark.row(1)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("times", [10 if IS_FULL else 1])
 def test_a_worker_killed_mid_frame_costs_no_answer(
     times: int, pool: Pool, bundles: Bundles, oracle: Callable[[Bundle], Oracle], figure: Figure
@@ -155,6 +156,7 @@ def test_a_silent_worker_is_noticed_and_used_again_when_it_is_back(
 
 
 @pytest.mark.row(3)
+@pytest.mark.timeout(300)
 def test_a_reset_every_second_delays_no_answer(
     pool: Pool, bundles: Bundles, oracle: Callable[[Bundle], Oracle], figure: Figure
 ) -> None:

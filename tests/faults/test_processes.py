@@ -156,7 +156,7 @@ def test_no_wall_clock_is_read_where_times_are_compared() -> None:
 @pytest.mark.timeout(700)
 def test_an_idle_session_is_never_told_that_it_pings_too_often(pool: Pool, bundles: Bundles, figure: Figure) -> None:
     """Idle with our defaults, and then asked: the session is the one that it was."""
-    bundle, run_s = bundles["ladder"], 600.0 if IS_FULL else 5.0
+    bundle, run_s = bundles["ladder"], 600.0 if IS_FULL else 3.0
     (worker,) = pool.lease(1)
     given = inputs_of(bundle, 1)[0]
     with edge.Session(bundle, cloud=worker.target, cut="after:first") as session:

@@ -213,6 +213,7 @@ def ask(client: Client) -> list[Reply]:
     return answered
 
 
+@pytest.mark.timeout(900)
 @LIES
 @given(welcomes, scripts)
 def test_whatever_a_worker_says_each_question_ends_truly_or_in_an_error(

@@ -212,21 +212,25 @@ class Walk:
 
 
 def answers(heard: list[pb.ToEdge]) -> tuple[Counter[int], dict[int, Array]]:
-    """How often each frame was answered, and with which numbers."""
+    """How often each frame was answered, and with which numbers; a Result that a Failed cuts short is no answer."""
     counts: Counter[int] = Counter()
-    results: dict[int, tuple[pb.Result, Assembler]] = {}
+    begun: dict[int, tuple[pb.Result, Assembler]] = {}
+    found: dict[int, Array] = {}
     for message in heard:
         if message.HasField("failed") and message.failed.frame_id:
             counts[message.failed.frame_id] += 1
+            begun.pop(message.failed.frame_id, None)
         elif message.HasField("result"):
-            counts[message.result.frame_id] += 1
-            results[message.result.frame_id] = (message.result, Assembler(message.result.payload_bytes))
-        elif message.HasField("chunk") and message.chunk.frame_id in results:
-            results[message.chunk.frame_id][1].add(message.chunk.offset_bytes, message.chunk.data)
-    whole = {frame_id: each for frame_id, each in results.items() if each[1].is_complete}
-    return counts, {
-        frame_id: unpack(result.tensors, assembler.payload)["y"] for frame_id, (result, assembler) in whole.items()
-    }
+            assert message.result.frame_id not in begun, "a Result amid the payload of another"
+            begun[message.result.frame_id] = (message.result, Assembler(message.result.payload_bytes))
+        elif message.HasField("chunk"):
+            result, assembler = begun[message.chunk.frame_id]
+            assembler.add(message.chunk.offset_bytes, message.chunk.data)
+            if assembler.is_complete:
+                counts[message.chunk.frame_id] += 1
+                found[message.chunk.frame_id] = unpack(result.tensors, assembler.payload)["y"]
+                del begun[message.chunk.frame_id]
+    return counts, found
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +245,7 @@ def is_at_rest(worker: LiveWorker) -> bool:
     return told.sessions == 0 and told.load.queued_frames == 0
 
 
+@pytest.mark.timeout(900)
 @WALKS
 @given(walks)
 def test_any_walk_is_answered_as_it_is_owed_and_leaves_nothing(
