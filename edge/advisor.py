@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.client import Client
 from edge.evidence import SOURCES, Evidence
-from edge.frames import WorkerStatus
+from edge.introductions import WorkerStatus
 from partitioner.bundle import Bundle
 from partitioner.codecmix import EXACTLY, Bound, is_exact, parse
 from partitioner.cost import IDLE, Candidate, Load, load_of

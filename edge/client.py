@@ -17,8 +17,10 @@ from edge.bandwidth import IGNORED, LinkObserver
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
 from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, NotSecured, WorkerLost, WorkerRefused
-from edge.frames import Frame, Reply, Waiting, WorkerInfo, WorkerStatus, hello_message, info_of, plan_message, status_of
+from edge.frames import Frame, Reply, Waiting
 from edge.inflight import InFlight
+from edge.introductions import WorkerInfo, WorkerStatus, hello_message, info_of, plan_message
+from edge.questions import Questions
 from edge.reach import diagnose, refusal, split_target
 from edge.stream import Stream
 from edge.telemetry import Counters
@@ -29,7 +31,6 @@ from protos import channel, status
 from protos import messages as pb
 from protos import tensors as packing
 from protos.chunks import Pacer
-from protos.documents import unpack_document
 from protos.errors import WireError
 from protos.secrets import SecurityError
 from protos.security import PLAINTEXT, ClientSecurity
@@ -85,6 +86,9 @@ class Client:
         except SecurityError as error:
             raise NotSecured(error.detail) from error
         self._stub = channel.WorkerStub(self._channel, target=target, security=security)
+        self._questions = Questions(
+            self._stub, target=target, timeouts=timeouts, limits=limits, on_life=lambda: self._stream.note_life()
+        )
         self._stream = Stream(
             lambda messages: self._stub.session(messages, metadata=metadata),
             target=target,
@@ -312,10 +316,7 @@ class Client:
         Raises:
             WorkerRefused, WorkerLost: it does not tell.
         """
-        try:
-            return status_of(self._stub.status(timeout_s=self._timeouts.rpc_s))
-        except WireError as error:
-            raise self._refusal(error) from error
+        return self._questions.status()
 
     def fetch_profile(
         self,
@@ -333,22 +334,9 @@ class Client:
             WorkerLost: the call broke off.
             BadReply: the document is longer than ``Limits.document_bytes``, or cannot be read.
         """
-        request = pb.ProfileRequest(model_digest=digest, budget_s=budget_s, binding=dict(binding or {}), fresh=is_fresh)
-        packed = bytearray()
-        try:
-            for update in self._stub.profile(request, timeout_s=self._timeouts.profile_s):
-                self._stream.note_life()
-                if update.WhichOneof("body") == "progress" and on_progress is not None:
-                    on_progress(min(1.0, max(0.0, update.progress)))
-                packed += update.document
-                if len(packed) > self._limits.document_bytes:
-                    raise BadReply(f"the worker's profile is longer than {self._limits.document_bytes} bytes")
-        except WireError as error:
-            raise self._refusal(error) from error
-        try:
-            return unpack_document(packed, max_bytes=self._limits.document_bytes)
-        except WireError as error:
-            raise BadReply(f"the worker's profile cannot be read: {error.detail}") from error
+        return self._questions.profile(
+            digest, budget_s=budget_s, binding=binding, is_fresh=is_fresh, on_progress=on_progress
+        )
 
     def close(self, *, is_abrupt: bool = False) -> None:
         """End the session, in good order unless told otherwise; frames in flight are withdrawn. Safe to call twice.
@@ -430,11 +418,4 @@ class Client:
             return WorkerLost(self.target, reason=error.detail if error else "it ended the session")
         if error is None or error.code in ("UNREACHABLE", "INTERNAL", "CANCELLED"):
             return diagnose(self.target, security=self._security)
-        return refusal(error)
-
-    def _refusal(self, error: WireError) -> EdgeError:
-        if isinstance(error, SecurityError):
-            return NotSecured(error.detail)
-        if error.code == "UNREACHABLE":
-            return WorkerLost(self.target, reason=error.detail)
         return refusal(error)

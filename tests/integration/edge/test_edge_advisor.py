@@ -11,7 +11,7 @@ from edge_support import inputs_of
 
 from edge.advisor import Advisor, Selected, Wish, select
 from edge.evidence import Evidence
-from edge.frames import WorkerStatus
+from edge.introductions import WorkerStatus
 from edge.sample import sizes_of, to_sample
 from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
