@@ -76,21 +76,24 @@ def _as_tls(sock: socket.socket, host: str, security: ClientSecurity) -> Silence
     except OSError:
         return None
     context.set_alpn_protocols(["h2"])
-    name = security.server_name or host
+    name, is_through = security.server_name or host, False
     try:
         with context.wrap_socket(sock, server_hostname=name) as wrapped:
             # With TLS 1.3 the peer judges our certificate after we have finished.
+            is_through = True
             return None if wrapped.recv(1) else _not_let_in(security)
     except ssl.SSLCertVerificationError as error:
         return Silence(_distrust(error, name, security), is_untrusted=True)
+    except TimeoutError:
+        return None
+    except ssl.SSLEOFError:
+        return _not_let_in(security) if is_through else None  # a proxy whose worker is down hangs up like this
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
             return _not_let_in(security)
         return Silence("it does not speak TLS: leave --tls out, or is this another port?", is_untrusted=True)
-    except TimeoutError:
-        return None
     except OSError:
-        return _not_let_in(security)
+        return _not_let_in(security) if is_through else None
 
 
 def _distrust(error: ssl.SSLCertVerificationError, name: str, security: ClientSecurity) -> str:

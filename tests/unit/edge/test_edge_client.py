@@ -17,6 +17,7 @@ from edge.errors import (
     DeadlineExceeded,
     FrameCancelled,
     NotAWorker,
+    NotTrusted,
     WorkerLost,
     WorkerRefused,
     WorkerUnreachable,
@@ -28,6 +29,7 @@ from partitioner.runtimes import Array
 from protos import messages as pb
 from protos import tensors as packing
 from protos.documents import pack_document
+from protos.security import ClientSecurity
 
 Start = Callable[..., "FakeWorker"]  # noqa: F821 - the class of conftest.py
 
@@ -338,6 +340,12 @@ def test_something_that_is_no_worker_is_told_from_a_closed_port(answer: bytes, q
             Client.dial(target, timeouts=quick)
     assert time.monotonic() - start < 4
     assert "\n" not in str(caught.value)
+
+
+def test_a_proxy_that_hangs_up_on_tls_may_have_lost_its_worker_and_is_not_distrusted(quick: Timeouts) -> None:
+    with listener(b"") as target, pytest.raises(WorkerUnreachable) as caught:
+        Client.dial(target, timeouts=quick, security=ClientSecurity(is_tls=True))
+    assert not isinstance(caught.value, NotTrusted)
 
 
 def test_a_web_server_is_no_worker(quick: Timeouts) -> None:
