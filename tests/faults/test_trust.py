@@ -14,6 +14,7 @@ import edge
 from edge.config import Timeouts
 from edge.errors import NotSecured, NotTrusted, WorkerRefused
 from partitioner.bundle import Bundle
+from partitioner.relay import Faults, Relay
 from protos.security import ClientSecurity
 from tests.certificates import Authority, Pair, put
 
@@ -194,3 +195,32 @@ def test_what_is_wrong_from_the_start_is_said_at_once(
             pass
     with pytest.raises(NotSecured, match="in plain text"), edge.Session(bundle, cloud="192.0.2.1:9", cut="cloud"):
         pass
+
+
+@pytest.mark.row(7)
+@pytest.mark.timeout(600)
+def test_one_flipped_bit_under_tls_costs_the_connection_and_no_frame(
+    trust: Trust, worker: WorkerProcess, bundles: Bundles, oracle: Callable[[Bundle], Oracle], figure: Figure
+) -> None:
+    bundle, count = bundles["ladder"], 40 if IS_FULL else 4
+    quick = Timeouts(redial_s=0.05, redial_max_s=0.1)
+    with (
+        Relay(worker.address) as relay,
+        edge.Session(
+            bundle, cloud=relay.address, cut="after:first", security=trust.security, timeouts=quick
+        ) as session,
+    ):
+        asking = Asking(session, bundle)
+        asking.until("split")
+        before = session.counters()["losses"]
+        for number in range(count):
+            fault = Faults(flip_bit=8 * 40 * (number + 1) + number % 8)
+            relay.spoil(**{("up", "down")[number % 2]: fault})
+            asking.ask(1)
+            relay.spoil()
+            asking.until("split")
+        lost = session.counters()["losses"] - before
+    verdict = judge(asking.history, oracle(bundle))
+    assert verdict.is_clean, str(verdict)
+    assert lost >= count // 2
+    figure(f"under TLS {count} bits cost {lost} connections and no frame: {verdict}")
