@@ -28,7 +28,7 @@ from partitioner.dims import shape_of
 from partitioner.errors import CleftError
 from partitioner.graph import Value
 from partitioner.plan import Segment
-from partitioner.runtimes import Array, Batching, RunnableSegment
+from partitioner.runtimes import Array, Batching, RowsRunnable, RunnableSegment
 from protos.codecs import DTYPES
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Subject:
         self._segment = segment
         self.single = single
 
-    def open(self, shapes: Shapes) -> RunnableSegment | None:
+    def open(self, shapes: Shapes) -> RowsRunnable | None:
         """The form that takes rows, if it is right for frames of these shapes; the reason is logged where not."""
         engine = self._model.engine
         name = self._model.bundle.name
@@ -137,7 +137,7 @@ class ShapeGroup:
         self._shapes = shapes
         self._most = most
         self._sizes = BatchSizes(most=most)
-        self._rows: RunnableSegment | None = None
+        self._rows: RowsRunnable | None = None
         self._is_wanted = self._is_checked = False
 
     @property
@@ -226,7 +226,7 @@ class ShapeGroup:
         self._rows = self._subject.open(self._shapes)
 
 
-def fault(single: RunnableSegment, rows: RunnableSegment, examples: Sequence[Mapping[str, Array]]) -> str | None:
+def fault(single: RunnableSegment, rows: RowsRunnable, examples: Sequence[Mapping[str, Array]]) -> str | None:
     """Why running these together is not the same as running them one by one; None where it is."""
     left = list(examples)
     for size in _CHECKED:

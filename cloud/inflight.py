@@ -34,7 +34,7 @@ from protos.errors import (
 from protos.status import to_failed
 from protos.tensors import check_headers, join
 
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 _RETRY_S = 0.05
 _CLIENTS = itertools.count(1)
 

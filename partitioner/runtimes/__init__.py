@@ -97,12 +97,21 @@ class Engine(Protocol):
         """Drop every weight that these segments do not read; returns the bytes held afterwards."""
 
 
+class RowsRunnable(Protocol):
+    """A form of a segment whose tensors may have any number of rows in front."""
+
+    def __call__(
+        self, tensors: Mapping[str, Array], *, should_stop: Callable[[], bool] | None = None
+    ) -> dict[str, Array]:
+        """Run once; as ``RunnableSegment``, for the rows of several frames."""
+
+
 @runtime_checkable
 class Batching(Protocol):
     """What an engine may offer beside: segments that take the rows of several frames at once."""
 
-    def batched(self, segment: Segment) -> RunnableSegment | None:
-        """A form of a segment whose tensors may have any number of rows in front; None where there is none.
+    def batched(self, segment: Segment) -> RowsRunnable | None:
+        """A form of a segment for the rows of several frames at once; None where there is none.
 
         Whether its rows are those that the segment gives one by one is for the caller to check.
         """

@@ -15,9 +15,11 @@ from partitioner.runtimes import ORT, RuntimeInfo
 from partitioner.runtimes.ort.blocks import Bound, bound_of, bounds
 from partitioner.runtimes.ort.onnxfile import OnnxFile
 from partitioner.runtimes.ort.parts import part_of, told_sizes
+from partitioner.runtimes.ort.rows import OrtRows
+from partitioner.runtimes.ort.rows import with_rows as part_with_rows
 from partitioner.runtimes.ort.segment import OrtSegment
 from partitioner.runtimes.ort.sessions import Block, Sessions, device_of
-from partitioner.runtimes.rows import leading_of
+from partitioner.runtimes.rows import leading_of, with_rows
 from partitioner.segments import Cuts
 from partitioner.subgraph import extract, weight_bytes
 
@@ -112,10 +114,19 @@ class OrtEngine:
         self._trim()
         return found
 
-    def batched(self, segment: Segment) -> OrtSegment | None:
-        """The segment itself where it takes any number of rows; see ``Batching``."""
+    def batched(self, segment: Segment) -> OrtSegment | OrtRows | None:
+        """A form of a segment that takes any number of rows; see ``Batching``."""
         graph = self.bundle.graph
-        return self.segment(segment) if leading_of(graph, extract(graph, segment)) == "symbol" else None
+        subgraph = extract(graph, segment)
+        leading = leading_of(graph, subgraph)
+        if leading != "one":
+            return self.segment(segment) if leading is not None else None
+        if with_rows(graph, subgraph) is None:
+            return None
+        values = {value.name: value for value in subgraph.inputs}
+        part = part_with_rows(part_of(self._model, graph, segment), values)
+        _ = self.bundle.weights_path
+        return OrtRows(self.segment(segment), self._sessions.make(part))
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every session but those of these segments, which are fused; returns the bytes held afterwards."""

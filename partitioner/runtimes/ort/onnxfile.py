@@ -112,7 +112,7 @@ class OnnxFile:
         graph = [wire.nested(_GRAPH_NAME, "part")]
         graph += [self._nodes[index].raw for index in sorted(needed)]
         graph += [raw for name, raw in self._initializers.items() if name in read]
-        graph += [wire.nested(_GRAPH_INPUT, _value_info(onnx_name, values[name])) for name, onnx_name in feeds]
+        graph += [wire.nested(_GRAPH_INPUT, value_info(onnx_name, values[name])) for name, onnx_name in feeds]
         graph += [wire.nested(_GRAPH_OUTPUT, wire.nested(1, name)) for name in fetched]
         return Part(
             model=b"".join([*self._head, wire.nested(_MODEL_GRAPH, b"".join(graph))]),
@@ -205,7 +205,8 @@ def _first_text(message: bytes, wanted: int) -> str:
     return next((wire.text(value) for number, value, _ in wire.fields(message) if number == wanted), "")
 
 
-def _value_info(name: str, value: Value) -> bytes:
+def value_info(name: str, value: Value) -> bytes:
+    """What a model says of one of its inputs."""
     shape = b"".join(wire.nested(1, _dimension(dim)) for dim in value.shape)
     tensor = wire.number(1, _ELEMENT_TYPES[value.dtype]) + wire.nested(2, shape)
     return wire.nested(1, name) + wire.nested(2, wire.nested(1, tensor))

@@ -107,6 +107,12 @@ class OrtSegment:
             pool = {**pool, **block.run(pool)}
         return self._answer(pool, given, arrays)
 
+    def run_rows(self, block: Block, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a form of this segment that takes any number of rows in front."""
+        arrays = {**self._arrays({name: array[:1] for name, array in tensors.items()}), **tensors}
+        given = {name: to_ort(array) for name, array in arrays.items()}
+        return self._answer({**given, **block.run(given)}, given, arrays)
+
     def settle(self) -> None:
         """Fuse now instead of in the background, and keep nothing but that."""
         self.finish()
