@@ -28,7 +28,7 @@ from edge.errors import (
     WorkerRefused,
     WorkerUnreachable,
 )
-from edge.offer import Answering, Offer, is_version, metadata_of, read_request, write_response
+from edge.offer import VERSION, Answering, Offer, is_version, metadata_of, read_request, write_response
 from partitioner.errors import InputError
 from partitioner.plan import SOURCE
 from protos.errors import WireError
@@ -39,6 +39,8 @@ from protos.inference import (
     ModelMetadataResponse,
     ModelReadyRequest,
     ModelReadyResponse,
+    RepositoryIndexRequest,
+    RepositoryIndexResponse,
     ServerLiveRequest,
     ServerLiveResponse,
     ServerMetadataRequest,
@@ -165,6 +167,19 @@ class InferenceServicer:
             return response
         finally:
             self._free.release()
+
+    def repository_index(
+        self, request: RepositoryIndexRequest | None, context: grpc.ServicerContext
+    ) -> RepositoryIndexResponse:
+        """Which models there are, and why one is not ready."""
+        found = RepositoryIndexResponse()
+        for offer in self._offers.values():
+            is_ready = offer.is_ready and not self._is_draining
+            reason = "" if is_ready else offer.reason or "the daemon is stopping"
+            if is_ready or request is None or not request.ready:
+                state = "READY" if is_ready else "UNAVAILABLE"
+                found.models.add(name=offer.name, version=VERSION, state=state, reason=reason)
+        return found
 
     def _infer(self, request: ModelInferRequest | None, context: grpc.ServicerContext) -> ModelInferResponse:
         if request is None:

@@ -18,6 +18,9 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
+from protos.security import PLAINTEXT, ClientSecurity
+from protos.status import from_rpc_error
+
 if TYPE_CHECKING:
     from protos._generated.open_inference_pb2 import (
         InferParameter,
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
         ModelMetadataResponse,
         ModelReadyRequest,
         ModelReadyResponse,
+        RepositoryIndexRequest,
+        RepositoryIndexResponse,
         ServerLiveRequest,
         ServerLiveResponse,
         ServerMetadataRequest,
@@ -54,6 +59,8 @@ else:
     ModelMetadataResponse = _message("ModelMetadataResponse")
     ModelReadyRequest = _message("ModelReadyRequest")
     ModelReadyResponse = _message("ModelReadyResponse")
+    RepositoryIndexRequest = _message("RepositoryIndexRequest")
+    RepositoryIndexResponse = _message("RepositoryIndexResponse")
     ServerLiveRequest = _message("ServerLiveRequest")
     ServerLiveResponse = _message("ServerLiveResponse")
     ServerMetadataRequest = _message("ServerMetadataRequest")
@@ -64,12 +71,15 @@ else:
 __all__ = [
     "InferParameter",
     "InferTensorContents",
+    "InferenceStub",
     "ModelInferRequest",
     "ModelInferResponse",
     "ModelMetadataRequest",
     "ModelMetadataResponse",
     "ModelReadyRequest",
     "ModelReadyResponse",
+    "RepositoryIndexRequest",
+    "RepositoryIndexResponse",
     "ServerLiveRequest",
     "ServerLiveResponse",
     "ServerMetadataRequest",
@@ -110,6 +120,42 @@ class InferenceService(Protocol):
     def model_infer(self, request: ModelInferRequest | None, context: grpc.ServicerContext) -> ModelInferResponse:
         """One request to a model."""
 
+    def repository_index(
+        self, request: RepositoryIndexRequest | None, context: grpc.ServicerContext
+    ) -> RepositoryIndexResponse:
+        """Which models there are."""
+
+
+class InferenceStub:
+    """What of the service we ask ourselves; gRPC errors come out as ``WireError``."""
+
+    def __init__(self, channel: grpc.Channel, *, target: str, security: ClientSecurity = PLAINTEXT) -> None:
+        self._target = target
+        self._security = security
+        self._metadata: grpc.UnaryUnaryMultiCallable[ServerMetadataRequest, ServerMetadataResponse] = (
+            channel.unary_unary(
+                f"/{INFERENCE_SERVICE}/ServerMetadata",
+                ServerMetadataRequest.SerializeToString,
+                ServerMetadataResponse.FromString,
+            )
+        )
+        self._index: grpc.UnaryUnaryMultiCallable[RepositoryIndexRequest, RepositoryIndexResponse] = (
+            channel.unary_unary(
+                f"/{INFERENCE_SERVICE}/RepositoryIndex",
+                RepositoryIndexRequest.SerializeToString,
+                RepositoryIndexResponse.FromString,
+            )
+        )
+
+    def status(self, *, timeout_s: float) -> tuple[ServerMetadataResponse, RepositoryIndexResponse]:
+        """Who serves, and which models."""
+        shown = self._security.metadata()
+        try:
+            server = self._metadata(ServerMetadataRequest(), timeout=timeout_s, metadata=shown)
+            return server, self._index(RepositoryIndexRequest(), timeout=timeout_s, metadata=shown)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, target=self._target) from None
+
 
 def inference_handlers(service: InferenceService) -> grpc.GenericRpcHandler:
     """What to add to a ``grpc.server`` so that it answers for the service; other methods are UNIMPLEMENTED."""
@@ -122,6 +168,7 @@ def inference_handlers(service: InferenceService) -> grpc.GenericRpcHandler:
             "ServerMetadata": _unary(service.server_metadata, ServerMetadataRequest, ServerMetadataResponse),
             "ModelMetadata": _unary(service.model_metadata, ModelMetadataRequest, ModelMetadataResponse),
             "ModelInfer": _unary(service.model_infer, ModelInferRequest, ModelInferResponse),
+            "RepositoryIndex": _unary(service.repository_index, RepositoryIndexRequest, RepositoryIndexResponse),
         },
     )
 

@@ -13,6 +13,7 @@ PROGRAM = Program(
     commands={
         "run": "edge.cli.run",
         "serve": "edge.cli.serve",
+        "status": "edge.cli.status",
         "advise": "edge.cli.advise",
         "link": "edge.cli.link",
         "fetch-profile": "edge.cli.fetch_profile",

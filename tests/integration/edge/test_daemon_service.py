@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge.answer import Answer, Times
+from edge.cli import main
 from edge.daemon import Daemon, DaemonConfig, Entry, ListenError, NothingToServe
 from edge.errors import DeadlineExceeded, Dropped, EdgeError, WorkerLost, WorkerRefused
 from edge.lanes import Pending
@@ -434,7 +435,9 @@ def test_what_is_not_answered_within_the_grace_is_ended(digits: Bundle) -> None:
         assert held.result(WAIT_S)[0] in ("UNAVAILABLE", "CANCELLED")
 
 
-def test_a_model_that_cannot_be_opened_is_not_ready_and_the_others_serve(digits: Bundle, wording: Bundle) -> None:
+def test_a_model_that_cannot_be_opened_is_not_ready_and_the_others_serve(
+    digits: Bundle, wording: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> Session:
         raise UsageError("its weights are damaged")
 
@@ -449,6 +452,15 @@ def test_a_model_that_cannot_be_opened_is_not_ready_and_the_others_serve(digits:
         assert daemon.reasons == {"words": "its weights are damaged"}
         assert not site.client.is_server_ready()
         assert not site.client.is_model_ready("words")
+        models = site.client.get_model_repository_index(as_json=True)["models"]
+        assert models == [
+            {"name": "digits", "version": "1", "state": "READY"},
+            {"name": "words", "version": "1", "state": "UNAVAILABLE", "reason": "its weights are damaged"},
+        ]
+        assert main(["status", f"127.0.0.1:{site.port}"]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"digits +1 +ready", out)
+        assert re.search(r"words +1 +not ready: its weights are damaged", out)
         assert refusal(site, "words") == ("UNAVAILABLE", "words is not ready: its weights are damaged")
         assert site.client.infer("digits", [tensor("image", IMAGE)]).as_numpy("output").shape == (1, 10)
     finally:
@@ -507,3 +519,10 @@ def test_with_tls_and_a_token_only_those_who_show_both_are_answered(digits: Bund
         with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
             site.client.infer("digits", [image], client_timeout=WAIT_S)
         assert site.daemon.traffic()["requests"] == 1
+
+
+def test_status_tells_what_is_at_an_address_without_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "127.0.0.1:1", "--timeout", "2s"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "no daemon answers at 127.0.0.1:1" in err
