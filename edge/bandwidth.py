@@ -40,6 +40,8 @@ _SURPRISE, _SURPRISE_OF_SMALL = 3.0, 6.0
 _KEEPS = 0.6
 _LEANS = 4.5
 """Misses of one sign are no noise either: their sum, of which each time this share is kept, is at most so large."""
+_LEARNS_WITHIN = 3.0
+"""While their sum is larger it may be a step, and noise is not learnt from them."""
 BAND = 1.5
 """Standard deviations from the estimate to each end of the band."""
 _DRIFT = 0.1
@@ -47,6 +49,7 @@ _DRIFT = 0.1
 _LEARN = 1 / 8
 _TELLS = 4.0
 """A chunk whose time on the wire is this many times the noise tells how much the rate itself varies."""
+_TELLS_S = 0.01
 _LEAST_NOISE_S = 0.0003
 _MOST_NOISE_S = 1.0
 _FIRST_NOISE_S = 0.001
@@ -328,9 +331,10 @@ class Estimator:
         base = self._base
         missed_s, known_var, noise_var = self._missed(base, has_rtt, size_bytes, took_s)
         self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
-        self._noise.learn(has_rtt, size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
         leaned = self._leaned(size_bytes, missed_s / math.sqrt(known_var + noise_var))
         self._leaning[size_bytes > 0] = leaned if verdict == _IS_EXPECTED else 0.0
+        if verdict != _IS_EXPECTED or abs(leaned) < _LEARNS_WITHIN:
+            self._noise.learn(has_rtt, size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
         if verdict == _IS_AS_BEFORE:
             self._doubts = 0
         elif verdict == _IS_SURPRISE and not self._doubts:
@@ -348,7 +352,9 @@ class Estimator:
         missed_s, known_var, noise_var = self._missed(state, has_rtt, size_bytes, took_s)
         verdict = _IS_EXPECTED
         misses = missed_s / math.sqrt(known_var + noise_var)
-        most = _SURPRISE if size_bytes * state.pace > _TELLS * self._noise.delay_s(has_rtt) else _SURPRISE_OF_SMALL
+        wire_s, delay_s = size_bytes * state.pace, self._noise.delay_s(has_rtt)
+        tells = wire_s > max(_TELLS * delay_s, _TELLS_S) or (has_rtt > 0 and missed_s < 0)
+        most = _SURPRISE if tells else _SURPRISE_OF_SMALL
         if abs(misses) > most or abs(self._leaned(size_bytes, misses)) > _LEANS:
             verdict = _IS_SURPRISE
             if self._doubts and (before := self._before) is not None:
