@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge.answer import Answer as Answer
     from edge.answer import Times as Times
+    from edge.errors import Dropped as Dropped
     from edge.errors import EdgeError as EdgeError
+    from edge.lanes import Streamed as Streamed
     from edge.session import Session as Session
     from protos.security import ClientSecurity as ClientSecurity
 
 _HOMES = {
     "Answer": "edge.answer",
     "ClientSecurity": "protos.security",
+    "Dropped": "edge.errors",
     "EdgeError": "edge.errors",
     "Session": "edge.session",
+    "Streamed": "edge.lanes",
     "Times": "edge.answer",
 }
 
-__all__ = ["Answer", "ClientSecurity", "EdgeError", "Session", "Times"]
+__all__ = ["Answer", "ClientSecurity", "Dropped", "EdgeError", "Session", "Streamed", "Times"]
 
 
 def __getattr__(name: str) -> object:

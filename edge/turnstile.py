@@ -28,7 +28,8 @@ _MOST_WAITING = 256
 _REMEMBERED = 16
 _LATELY_S = 2.0
 _LOOK_S = 0.05
-_GLANCE_S = 0.005
+_GLANCES_S = (0.005, 0.05)
+"""How soon a waiter looks whether its turn is still wanted; twice as long every time, up to the second."""
 
 
 class Until(Protocol):
@@ -126,9 +127,11 @@ class Turnstile:
         if until is None:
             waiter.gate.acquire()
             return
-        while not waiter.gate.acquire(timeout=_GLANCE_S):
+        glance_s, most_s = _GLANCES_S
+        while not waiter.gate.acquire(timeout=glance_s):
             if until.is_answered and self._withdraw(waiter):
                 raise NotWanted
+            glance_s = min(2 * glance_s, most_s)
 
     def _withdraw(self, waiter: _Waiter) -> bool:
         """Leave the line; false where the turn has just come."""
