@@ -222,9 +222,23 @@ class Plans:
             state.current = wanted
         elif state.current is None or not self._can_run(client, state.current):
             state.current = wanted or self._made(state, candidate, client.target, sample)
-        elif wanted is None:
-            self._prepare_later(state, candidate, client, sample)
+        else:
+            if wanted is None:
+                self._prepare_later(state, candidate, client, sample)
+            return self._meanwhile(state, state.current, client.target)
         return state.current
+
+    def _meanwhile(self, state: _Kind, ran: Chosen, target: str) -> Chosen:
+        """What runs until the plan that is wanted can: what ran before, or all of it here where that is faster now."""
+        assert self._steering is not None
+        assert state.planner is not None
+        local = next((each for each in state.planner.frozen.candidates if each.is_local), None)
+        if local is None or ran.candidate is None:
+            return ran
+        alone_s, ran_s = self._steering.prices_s(state.kind, state.planner, (local, ran.candidate), target=target)
+        if ran_s <= alone_s:
+            return ran
+        return state.ready.get((local.cut_id, local.codec)) or self._made(state, local, target)
 
     def _can_run(self, client: Client, chosen: Chosen) -> bool:
         """Whether the worker has the plan; one that has it not is asked to make it ready."""

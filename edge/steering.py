@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -151,6 +151,18 @@ class Steering:
         if is_news:
             self._tell(decided)
         return choice
+
+    def prices_s(
+        self, kind: Hashable, planner: Planner, candidates: Sequence[Candidate], *, target: str
+    ) -> tuple[float, ...]:
+        """What plans of a planner are predicted to take now, corrected; infinite for one that it does not have."""
+        now_s = self._now()
+        with self._lock:
+            state = self._kind(kind, planner, target)
+            table = (state.corrected or planner).everything
+            all_s = table.price(self._link(target).at(now_s).link, self._load(target))
+            rows = [state.rows.get(plan_key(each)) for each in candidates]
+        return tuple(math.inf if row is None else float(all_s[row]) for row in rows)
 
     def note_answer(
         self,
