@@ -13,6 +13,7 @@ from history import History, Oracle, Owed, hash_of, judge
 from rig import IS_FULL, Pool, WorkerProcess, ended, inputs_of, until
 
 import edge
+from edge.config import Timeouts
 from partitioner.bundle import Bundle
 from partitioner.relay import Faults, Relay, Shape
 from partitioner.runtimes import Array
@@ -22,6 +23,8 @@ from protos import tensors as packing
 Bundles = dict[str, Bundle]
 Figure = Callable[[str], None]
 MBIT = 1e6 / 8
+QUICK = Timeouts(redial_s=0.05, redial_max_s=0.1)
+"""What is shown is that nothing is lost, not how soon a worker is back."""
 FRAME_BYTES = 100 * 1024 * 4
 
 
@@ -55,7 +58,10 @@ def test_a_stream_cut_or_ended_anywhere_is_answered_all_the_same(
     bundle, count = bundles["spread"], 300 if IS_FULL else 6
     (worker,) = pool.lease(1)
     history, rng = History(digest=bundle.digest), random.Random(6)
-    with Relay(worker.address) as relay, edge.Session(bundle, cloud=relay.address, cut="cloud") as session:
+    with (
+        Relay(worker.address) as relay,
+        edge.Session(bundle, cloud=relay.address, cut="cloud", timeouts=QUICK) as session,
+    ):
         for number, given in enumerate(inputs_of(bundle, count)):
             place = rng.randrange(400) if number % 4 < 2 else rng.randrange(2_000_000)
             way = "up" if number % 4 < 2 else "down"
@@ -81,7 +87,10 @@ def test_one_flipped_bit_spoils_no_answer(
     bundle, count = bundles["bulk"], 100 if IS_FULL else 6
     (worker,) = pool.lease(1)
     history, rng = History(digest=bundle.digest), random.Random(7)
-    with Relay(worker.address) as relay, edge.Session(bundle, cloud=relay.address, cut="cloud") as session:
+    with (
+        Relay(worker.address) as relay,
+        edge.Session(bundle, cloud=relay.address, cut="cloud", timeouts=QUICK) as session,
+    ):
         answer_each(session, history, inputs_of(bundle, 1))
         for given in inputs_of(bundle, count):
             relay.spoil(up=Faults(flip_bit=rng.randrange(8 * 20_000, 8 * FRAME_BYTES)))
