@@ -52,6 +52,7 @@ class Servicer:
             await self._serve(messages, context)
         except WireError as error:
             _LOG.info("a session of %s ended: %s", context.peer(), one_line(error.detail))
+            self._site.tally.counts[f"sessions_ended_{error.code.lower()}"] += 1
             await _end(context, error)
 
     async def status(

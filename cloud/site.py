@@ -68,11 +68,9 @@ class Site:
 
     def counters(self) -> dict[str, int]:
         """All that was counted since the start, by name."""
-        batches, batched_frames = self.worker.batches
         return {
             "sessions": self.tally.sessions,
             "unauthenticated": self.tally.calls_refused,
-            "batches": batches,
-            "batched_frames": batched_frames,
+            **self.worker.counts,
             **self.tally.counts,
         }

@@ -45,7 +45,7 @@ class Worker:
         self._shares = Shares(time.monotonic())
         self._running: tuple[Entry[Job[object]], ...] = ()
         self._started_s = self._swept_s = 0.0
-        self._batches = self._batched_frames = 0
+        self._batches = self._batched_frames = self._displaced = self._expired = 0
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -67,9 +67,14 @@ class Worker:
         return self.load_for(None)
 
     @property
-    def batches(self) -> tuple[int, int]:
-        """Runs of several frames so far, and the frames in them."""
-        return self._batches, self._batched_frames
+    def counts(self) -> dict[str, int]:
+        """Since the start: runs of several frames, frames in them, frames that went for others, frames too late."""
+        return {
+            "batches": self._batches,
+            "batched_frames": self._batched_frames,
+            "displaced": self._displaced,
+            "expired": self._expired,
+        }
 
     def load_for(self, client: Hashable) -> WorkerLoad:
         """How busy the thread is now, with what others than this client cause apart."""
@@ -152,6 +157,7 @@ class Worker:
             now_s = time.monotonic()
             victims = self._queue.push(entry, now_s=now_s, busy_s=self._busy_s(now_s))
             self._changed.notify()
+            self._displaced += len(victims)
         for victim in victims:
             why = "there is no room, and this client has had more than others"
             victim.item.fail(Overloaded(why, retry_after_s=max(MIN_RETRY_S, victim.cost_s)))
@@ -188,7 +194,9 @@ class Worker:
         if now_s - self._swept_s < _SWEEP_S:
             return []
         self._swept_s = now_s
-        return self._queue.hopeless(now_s)
+        late = self._queue.hopeless(now_s)
+        self._expired += len(late)
+        return late
 
     def _next(self) -> list[Entry[Job[object]]]:
         """Take the next job and those that run with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 import threading
@@ -172,6 +173,26 @@ def test_a_profile_is_measured_once_while_frames_go_on(tmp_path, monkeypatch):
         ]:
             with pytest.raises(kind):
                 list(stub.profile(request, timeout_s=WAIT_S))
+
+
+def test_a_disk_that_is_full_costs_a_line_in_the_log_and_not_the_profile(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path))
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def measure(bundle: object, engine: object, *, budget_s: float, binding: dict[str, int]) -> Steps:
+        yield 0.5
+        return FakeProfile(text="{}")
+
+    monkeypatch.setattr("partitioner.measure.cache.replace_text", full)
+    with live_worker(measure=measure) as worker, dial(worker.target) as channel:
+        for _ in range(2):
+            updates = list(WorkerStub(channel).profile(pb.ProfileRequest(model_digest=DIGEST), timeout_s=WAIT_S))
+            packed = b"".join(update.document for update in updates)
+            assert unpack_document(packed, max_bytes=100) == "{}"
+        good_frame(worker.target)
+    assert "No space left" in caplog.text
 
 
 def test_frames_that_wait_are_run_before_the_next_step_of_a_measurement(tmp_path, monkeypatch):

@@ -289,7 +289,7 @@ def test_jobs_of_one_group_run_together_each_with_its_own_outcome(worker):
         held.let_go.set()
         assert await asyncio.gather(first, *jobs) == ["done", "one", "one"]
         assert group.sizes == [2]
-        assert worker.batches == (1, 2)
+        assert (worker.counts["batches"], worker.counts["batched_frames"]) == (1, 2)
 
     asyncio.run(scene())
 
