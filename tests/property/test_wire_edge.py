@@ -66,7 +66,7 @@ header = st.builds(
 )
 load = st.builds(pb.Load, queued_frames=st.sampled_from([0, 2**32 - 1]), busy_ratio=doubles, job_s=doubles)
 timings = st.builds(pb.Timings, receive_s=doubles, compute_s=doubles)
-truths = st.sampled_from(["result", "payload", "ready", "ack"])
+truths = st.sampled_from(["result", "payload", "inline", "ready", "ack"])
 lies = st.one_of(
     st.builds(
         lambda **fields: pb.ToEdge(result=pb.Result(**fields)),
@@ -75,6 +75,7 @@ lies = st.one_of(
         payload_bytes=st.one_of(st.just(TRUE_BYTES), longs),
         timings=timings,
         load=load,
+        payload=st.sampled_from([b"", b"", TRUE_PAYLOAD, TRUE_PAYLOAD[:-1], TRUE_PAYLOAD + b"x", bytes(TRUE_BYTES)]),
     ),
     st.builds(
         lambda frame_id, at, data: pb.ToEdge(chunk=pb.Chunk(frame_id=frame_id, offset_bytes=at, data=data)),
@@ -169,14 +170,16 @@ class Liar:
         out.put(END)
 
     def _true(self, kind: str, frame_id: int, received_bytes: int) -> list[pb.ToEdge]:
+        whole = {"frame_id": frame_id, "tensors": TRUE_HEADERS, "payload_bytes": TRUE_BYTES}
         match kind:
             case "ready":
                 return [pb.ToEdge(ready=pb.Ready(plan_id=PLAN.plan_id))]
             case "ack":
                 return [pb.ToEdge(ack=pb.Ack(frame_id=frame_id, received_bytes=received_bytes))]
             case "result":
-                result = pb.Result(frame_id=frame_id, tensors=TRUE_HEADERS, payload_bytes=TRUE_BYTES)
-                return [pb.ToEdge(result=result)]
+                return [pb.ToEdge(result=pb.Result(**whole))]
+            case "inline":
+                return [pb.ToEdge(result=pb.Result(payload=TRUE_PAYLOAD, **whole))]
         halves = [(0, TRUE_PAYLOAD[:100]), (100, TRUE_PAYLOAD[100:])]
         return [pb.ToEdge(chunk=pb.Chunk(frame_id=frame_id, offset_bytes=at, data=data)) for at, data in halves]
 

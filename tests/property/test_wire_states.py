@@ -66,8 +66,8 @@ fatal = st.one_of(
     st.tuples(st.just("zero")),
     st.tuples(st.just("nothing")),
 )
-begins = st.sampled_from([True, True, True, True, False])
-walks = st.tuples(begins, st.lists(steps, max_size=25), st.one_of(st.none(), st.none(), fatal))
+openings = st.sampled_from(["chunks", "inline", "chunks", "inline", ""])
+walks = st.tuples(openings, st.lists(steps, max_size=25), st.one_of(st.none(), st.none(), fatal))
 
 
 class Walk:
@@ -216,6 +216,15 @@ def answers(heard: list[pb.ToEdge]) -> tuple[Counter[int], dict[int, Array]]:
     counts: Counter[int] = Counter()
     begun: dict[int, tuple[pb.Result, Assembler]] = {}
     found: dict[int, Array] = {}
+
+    def take(frame_id: int, offset_bytes: int, data: bytes) -> None:
+        result, assembler = begun[frame_id]
+        assembler.add(offset_bytes, data)
+        if assembler.is_complete:
+            counts[frame_id] += 1
+            found[frame_id] = unpack(result.tensors, assembler.payload)["y"]
+            del begun[frame_id]
+
     for message in heard:
         if message.HasField("failed") and message.failed.frame_id:
             counts[message.failed.frame_id] += 1
@@ -223,13 +232,10 @@ def answers(heard: list[pb.ToEdge]) -> tuple[Counter[int], dict[int, Array]]:
         elif message.HasField("result"):
             assert message.result.frame_id not in begun, "a Result amid the payload of another"
             begun[message.result.frame_id] = (message.result, Assembler(message.result.payload_bytes))
+            if message.result.payload:
+                take(message.result.frame_id, 0, message.result.payload)
         elif message.HasField("chunk"):
-            result, assembler = begun[message.chunk.frame_id]
-            assembler.add(message.chunk.offset_bytes, message.chunk.data)
-            if assembler.is_complete:
-                counts[message.chunk.frame_id] += 1
-                found[message.chunk.frame_id] = unpack(result.tensors, assembler.payload)["y"]
-                del begun[message.chunk.frame_id]
+            take(message.chunk.frame_id, message.chunk.offset_bytes, message.chunk.data)
     return counts, found
 
 
@@ -251,14 +257,14 @@ def is_at_rest(worker: LiveWorker) -> bool:
 def test_any_walk_is_answered_as_it_is_owed_and_leaves_nothing(
     worker: LiveWorker,
     caplog: pytest.LogCaptureFixture,
-    walk: tuple[bool, list[tuple[object, ...]], tuple[object, ...] | None],
+    walk: tuple[str, list[tuple[object, ...]], tuple[object, ...] | None],
 ) -> None:
-    begins_well, steps_taken, last = walk
+    begins, steps_taken, last = walk
     caplog.clear()
     with caplog.at_level(logging.INFO), Talker(worker.target) as session:
         said = Walk(session)
-        if begins_well:
-            session.hello()
+        if begins:
+            session.hello(takes_inline_results=begins == "inline")
             for plan in PLANS.values():
                 assert session.propose(plan).HasField("ready")
         for step in [*steps_taken, last] if last else steps_taken:
