@@ -2,72 +2,60 @@
 
 A chunk of s bytes that left at t is acknowledged at a = max(t + rtt, a') + s * pace, where a' is when the chunk before
 it was acknowledged and pace is 1/rate: behind another chunk it takes its own time on the wire, alone a round trip as
-well. Both unknowns are linear in what is seen, so a Kalman filter of two states holds them, and a plan's price is
-linear in them too. The gain does the rest: a chunk whose time on the wire is small against the noise says nothing of
-the rate unless it is far too late, large ones say all of it, and the round trip is never taken for a slow link.
+well. Both unknowns are linear in what is seen, and a plan's price is linear in them, so a Kalman filter of two states
+holds them (``edge.linkstate``). A chunk whose time on the wire is small against the noise then says nothing of the rate
+unless it is far too late, and the round trip is never taken for a slow link. Chunks one behind the other are taken
+together, so that the noise of all but the ends cancels out.
 
-What is seen more than ``_SURPRISE`` standard deviations away is no noise: the state is widened until it can be
-believed at once, and the noise with it, so that jitter is not taken for steps for long. If the next one says that
-things are as before, what was known before comes back: one late acknowledgement costs nothing that lasts. Silence is
-evidence too: bytes not acknowledged for w seconds say that pace is at least (w - rtt) / bytes. With time the band
-widens, and an expired estimate falls back to what was measured at the start.
+What is no noise any more, by one miss or by several of one sign, widens the state until it can be believed at once. If
+the next one says that things are as before, what was known before comes back: one late acknowledgement costs nothing
+that lasts. Silence is taken like an acknowledgement that comes now. With time the band widens, and an expired estimate
+falls back to what was measured as a whole.
 
 The way down is held as its ratio to the way up: answers are mostly too small to tell, and one that is not moves it.
 Its chunks may have waited for acknowledgements for up to a round trip, so each bounds it from both sides.
 
-Costs about 10 microseconds a chunk. Source: Kalman 1960; Mehra, "Approaches to adaptive filtering", IEEE TAC 1972;
-Cardwell et al., "BBR", ACM Queue 2016, for what a sample of the rate is.
+In simulated time (``tests/unit/edge/test_edge_bandwidth.py``): a step from 50 to 2 Mbit/s is seen within the frame of
+40 to 600 kB that meets it, or 0.25 s after the acknowledgements stop; a step up within three frames, or two probes of
+16 KiB. Where each message is delayed by 20 +- 20 ms on its own, probes take 3 to 9 s, or miss a return that lasts less.
+Some 40 microseconds an acknowledgement.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from edge.linkstate import LEAST_PACE, TELLS, LinkState, Noise, first_state, widened
 from partitioner.link import Link
 from protos.chunks import Delivery
 
-__all__ = ["DEFAULT_LINK", "IGNORED", "Delivery", "Estimate", "Estimator", "LinkObserver"]
+__all__ = ["DEFAULT_LINK", "IGNORED", "Delivery", "Estimate", "Estimator", "LinkObserver", "Listener"]
 
 DEFAULT_LINK = Link.from_mbit(10.0, 20.0, 50.0, name="assumed")
 """What is expected of a link that nobody measured."""
 EXPIRES_S = 60.0
 """After this time without news of the rate an estimate begins to fall back to the prior, and takes as long again."""
 
-_SURPRISE, _SURPRISE_OF_SMALL = 3.0, 6.0
+SURPRISE, SURPRISE_OF_SMALL = 3.0, 6.0
 """How many standard deviations are no noise: of a chunk that is long on the wire, and of one that is not."""
-_KEEPS = 0.6
-_LEANS = 4.5
+KEEPS, LEANS = 0.6, 4.5
 """Misses of one sign are no noise either: their sum, of which each time this share is kept, is at most so large."""
-_LEARNS_WITHIN = 3.0
+LEARNS_WITHIN = 3.0
 """While their sum is larger it may be a step, and noise is not learnt from them."""
 BAND = 1.5
 """Standard deviations from the estimate to each end of the band."""
-_DRIFT = 0.1
-"""How much rate and round trip are expected to change, as a share of them per square root of a second."""
-_LEARN = 1 / 8
-_TELLS = 4.0
-"""A chunk whose time on the wire is this many times the noise tells how much the rate itself varies."""
-_TELLS_S = 0.01
-_LEAST_NOISE_S = 0.0003
-_MOST_NOISE_S = 1.0
-_FIRST_NOISE_S = 0.001
-_RATE_NOISE = (0.03, 0.15, 0.5)
-_LEAST_PACE = 2.5e-10
-_MOST_PACE = 1e-2
-_LEAST_RTT_S = 5e-5
-_INFORMS = 0.02
-"""An acknowledgement is news of the rate when the rate would move by this share of its surprise."""
-_LIKELY = 20.0
-"""A rate so many times slower is as likely as a round trip twice as long."""
-_FALL = 0.1
-"""Round trip and pace fall to this share at most in one step, so neither is ever explained away."""
-_IS_EXPECTED, _IS_SURPRISE, _IS_AS_BEFORE = range(3)
+TELLS_S = 0.01
+"""A chunk that is on the wire for less is small, whatever the noise."""
 TRAIN_S = 0.1
 """Chunks one behind the other are taken together for so long, and for some times the noise."""
-_MEMORY = 2
+MEMORY = 2
 """For how many acknowledgements after a surprise what was known before is kept."""
+INFORMS = 0.02
+"""An acknowledgement is news of the rate when the rate would move by this share of its surprise."""
+_IS_EXPECTED, _IS_SURPRISE, _IS_AS_BEFORE = range(3)
 
 
 class LinkObserver(Protocol):
@@ -87,28 +75,6 @@ class LinkObserver(Protocol):
 
     def lost(self, at_s: float) -> None:
         """The worker was lost."""
-
-
-class _Ignored:
-    """Listens to nothing."""
-
-    def delivered(self, delivery: Delivery) -> None:
-        """Ignored."""
-
-    def received(self, size_bytes: int, interval_s: float, at_s: float) -> None:
-        """Ignored."""
-
-    def echoed(self, rtt_s: float, at_s: float) -> None:
-        """Ignored."""
-
-    def waiting(self, unacked_bytes: int, waited_s: float, at_s: float) -> None:
-        """Ignored."""
-
-    def lost(self, at_s: float) -> None:
-        """Ignored."""
-
-
-IGNORED: LinkObserver = _Ignored()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,49 +104,6 @@ class Estimate:
         return BAND * math.sqrt(max(0.0, var + 2 * round_trips * size_bytes * self.both_cov))
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """Round trip and seconds per byte, and their covariance."""
-
-    rtt_s: float
-    pace: float
-    rtt_var: float
-    both_cov: float
-    pace_var: float
-
-    def aged(self, passed_s: float) -> _State:
-        """The same a while later: less sure."""
-        grown = _DRIFT * _DRIFT * passed_s
-        return _sound(
-            replace(
-                self,
-                rtt_var=self.rtt_var + grown * (self.rtt_s * self.rtt_s + _LEAST_NOISE_S * _LEAST_NOISE_S),
-                pace_var=min(self.pace_var + grown * self.pace * self.pace, 4.0 * self.pace * self.pace),
-            )
-        )
-
-    def moved(self, has_rtt: float, size_bytes: float, missed_s: float, noise_var: float) -> tuple[_State, float]:
-        """After an observation of ``has_rtt * rtt + size * pace``, and the gain of the pace per byte's share of it."""
-        with_rtt = has_rtt * self.rtt_var + size_bytes * self.both_cov
-        with_pace = has_rtt * self.both_cov + size_bytes * self.pace_var
-        total = has_rtt * with_rtt + size_bytes * with_pace + noise_var
-        rtt_gain, pace_gain = with_rtt / total, with_pace / total
-        rtt_s, pace = self.rtt_s + rtt_gain * missed_s, self.pace + pace_gain * missed_s
-        least_rtt_s, least_pace = max(_FALL * self.rtt_s, _LEAST_RTT_S), max(_FALL * self.pace, _LEAST_PACE)
-        state = _State(
-            rtt_s=max(rtt_s, least_rtt_s),
-            pace=min(max(pace, least_pace), _MOST_PACE),
-            rtt_var=max(self.rtt_var - rtt_gain * with_rtt, 1e-12 if rtt_s > least_rtt_s else least_rtt_s**2),
-            both_cov=self.both_cov - rtt_gain * with_pace,
-            pace_var=max(self.pace_var - pace_gain * with_pace, (0.001 if pace > least_pace else 1.0) * least_pace**2),
-        )
-        return _sound(state), pace_gain * size_bytes
-
-    def variance(self, has_rtt: float, size_bytes: float) -> float:
-        """Of what would be seen, without noise."""
-        return has_rtt * (self.rtt_var + 2 * size_bytes * self.both_cov) + size_bytes * size_bytes * self.pace_var
-
-
 @dataclass(slots=True)
 class _Train:
     """A chunk alone, or those acknowledged behind it: of these the last counts, so noise within cancels out."""
@@ -203,14 +126,14 @@ class Estimator:
         self._prior = prior or DEFAULT_LINK
         self._down_per_up = self._prior.down_bytes_per_s / self._prior.up_bytes_per_s
         self._is_measured = prior is not None
-        self._base = self._state = _first(self._prior, is_measured=self._is_measured)
-        self._noise = _Noise(self._prior)
+        self._base = self._state = first_state(self._prior, is_measured=self._is_measured)
+        self._noise = Noise(self._prior)
         self._seen_s = at_s
         self._news_s = at_s if self._is_measured else None
         self._acked_s = -math.inf
         self._train: _Train | None = None
         self._stalled_s: float | None = None
-        self._before: _State | None = None
+        self._before: LinkState | None = None
         self._doubts = 0
         self._leaning = [0.0, 0.0]
 
@@ -225,7 +148,7 @@ class Estimator:
         if not is_behind or train is None:
             self._settle()
             train = self._train = _Train(1.0, delivery.begun_s)
-        elif train.has_rtt or train.took_s >= TRAIN_S + _TELLS * self._noise.gap_s:
+        elif train.has_rtt or train.took_s >= TRAIN_S + TELLS * self._noise.gap_s:
             self._settle()
             train = self._train = _Train(0.0, self._acked_s)
         train.size_bytes += delivery.size_bytes
@@ -244,7 +167,7 @@ class Estimator:
         least = (interval_s - self._state.rtt_s - noise_s) / size_bytes
         bounded = min(max(pace, least), most)
         if bounded != pace:
-            pace = max(pace + 0.5 * (bounded - pace), _LEAST_PACE)
+            pace = max(pace + 0.5 * (bounded - pace), LEAST_PACE)
             self._down_per_up = self._state.pace / pace
 
     def echoed(self, rtt_s: float, at_s: float) -> None:
@@ -262,9 +185,9 @@ class Estimator:
             return
         size = float(unacked_bytes)
         missed_s, known_var, noise_var = self._missed(self._base, 1.0, size, waited_s)
-        if missed_s <= 0 or missed_s**2 <= _SURPRISE**2 * (known_var + noise_var):
+        if missed_s <= 0 or missed_s**2 <= SURPRISE**2 * (known_var + noise_var):
             return
-        self._state = _widened(self._base, 1.0, size, missed_s).moved(1.0, size, missed_s, noise_var)[0]
+        self._state = widened(self._base, 1.0, size, missed_s).moved(1.0, size, missed_s, noise_var)[0]
         self._news_s = self._stalled_s = at_s
 
     def lost(self, at_s: float) -> None:
@@ -333,133 +256,82 @@ class Estimator:
         self._state, share, verdict = self._after(has_rtt, size_bytes, took_s)
         leaned = self._leaned(size_bytes, missed_s / math.sqrt(known_var + noise_var))
         self._leaning[size_bytes > 0] = leaned if verdict == _IS_EXPECTED else 0.0
-        if verdict != _IS_EXPECTED or abs(leaned) < _LEARNS_WITHIN:
+        if verdict != _IS_EXPECTED or abs(leaned) < LEARNS_WITHIN:
             self._noise.learn(has_rtt, size_bytes * base.pace, missed_s, known_var, is_surprise=verdict == _IS_SURPRISE)
         if verdict == _IS_AS_BEFORE:
             self._doubts = 0
         elif verdict == _IS_SURPRISE and not self._doubts:
-            self._before, self._doubts = base, _MEMORY
+            self._before, self._doubts = base, MEMORY
         elif self._doubts:
             self._doubts -= 1
         self._base = self._state
-        if share >= _INFORMS:
+        if share >= INFORMS:
             self._news_s = self._seen_s
             self._is_measured = True
 
-    def _after(self, has_rtt: float, size_bytes: float, took_s: float) -> tuple[_State, float, int]:
+    def _after(self, has_rtt: float, size_bytes: float, took_s: float) -> tuple[LinkState, float, int]:
         """What would be known after an observation, its share in the rate, and what it was."""
         state = self._base
         missed_s, known_var, noise_var = self._missed(state, has_rtt, size_bytes, took_s)
         verdict = _IS_EXPECTED
         misses = missed_s / math.sqrt(known_var + noise_var)
         wire_s, delay_s = size_bytes * state.pace, self._noise.delay_s(has_rtt)
-        tells = wire_s > max(_TELLS * delay_s, _TELLS_S) or (has_rtt > 0 and missed_s < 0)
-        most = _SURPRISE if tells else _SURPRISE_OF_SMALL
-        if abs(misses) > most or abs(self._leaned(size_bytes, misses)) > _LEANS:
+        tells = wire_s > max(TELLS * delay_s, TELLS_S) or (has_rtt > 0 and missed_s < 0)
+        most = SURPRISE if tells else SURPRISE_OF_SMALL
+        if abs(misses) > most or abs(self._leaned(size_bytes, misses)) > LEANS:
             verdict = _IS_SURPRISE
             if self._doubts and (before := self._before) is not None:
                 missed_before_s, known_before, noise_before = self._missed(before, has_rtt, size_bytes, took_s)
-                if missed_before_s**2 <= _SURPRISE**2 * (known_before + noise_before):
+                if missed_before_s**2 <= SURPRISE**2 * (known_before + noise_before):
                     return *before.moved(has_rtt, size_bytes, missed_before_s, noise_before), _IS_AS_BEFORE
-            state = _widened(state, has_rtt, size_bytes, missed_s)
+            state = widened(state, has_rtt, size_bytes, missed_s)
         return *state.moved(has_rtt, size_bytes, missed_s, noise_var), verdict
 
     def _leaned(self, size_bytes: float, misses: float) -> float:
         """The sum of recent misses, in standard deviations, with one more."""
-        return _KEEPS * self._leaning[size_bytes > 0] + min(max(misses, -_SURPRISE), _SURPRISE)
+        return KEEPS * self._leaning[size_bytes > 0] + min(max(misses, -SURPRISE), SURPRISE)
 
     def _believe_stall(self) -> None:
         """What was out never came to be acknowledged: its frame was given up, the link is as slow as it seemed."""
         if not self._doubts:
-            self._before, self._doubts = self._base, _MEMORY
+            self._before, self._doubts = self._base, MEMORY
         self._train, self._stalled_s = None, None
         self._base = self._state
 
-    def _missed(self, state: _State, has_rtt: float, size_bytes: float, took_s: float) -> tuple[float, float, float]:
+    def _missed(self, state: LinkState, has_rtt: float, size_bytes: float, took_s: float) -> tuple[float, float, float]:
         """By how much a state misses what is seen, and the variance of that from the state and from noise."""
         wire_s = size_bytes * state.pace
         missed_s = took_s - has_rtt * state.rtt_s - wire_s
         return missed_s, state.variance(has_rtt, size_bytes), self._noise.variance(has_rtt, wire_s)
 
 
-class _Noise:
-    """How much acknowledgements vary: round trips, gaps between two of a train, and the rate itself.
+class Listener:
+    """An observer for an estimator that others hold, under a lock of theirs."""
 
-    Learnt from what is missed. A round trip that drifts leaves gaps alone; messages that are delayed each for itself
-    do not.
-    """
+    def __init__(self, tell: Callable[[Callable[[Estimator], None]], None]) -> None:
+        """``tell`` calls what it is given with the estimator."""
+        self._tell = tell
 
-    __slots__ = ("_seen", "gap_s", "of_rate", "rtt_s")
+    def delivered(self, delivery: Delivery) -> None:
+        """Bytes that went up were acknowledged."""
+        self._tell(lambda link: link.delivered(delivery))
 
-    def __init__(self, prior: Link) -> None:
-        self.rtt_s = self.gap_s = max(_FIRST_NOISE_S, max(prior.rtt_spread, 0.1) * prior.rtt_s)
-        self.of_rate = _RATE_NOISE[1]
-        self._seen = 2
+    def received(self, size_bytes: int, interval_s: float, at_s: float) -> None:
+        """A chunk of an answer came so long after the chunk before it of the same answer."""
+        self._tell(lambda link: link.received(size_bytes, interval_s, at_s))
 
-    def delay_s(self, has_rtt: float) -> float:
-        """Standard deviation of a round trip, or of a gap."""
-        return self.rtt_s if has_rtt else self.gap_s
+    def echoed(self, rtt_s: float, at_s: float) -> None:
+        """A message without payload was answered at once, while no payload was under way."""
+        self._tell(lambda link: link.echoed(rtt_s, at_s))
 
-    def variance(self, has_rtt: float, wire_s: float) -> float:
-        """Of an observation that is so long on the wire."""
-        return self.delay_s(has_rtt) ** 2 + (self.of_rate * wire_s) ** 2
+    def waiting(self, unacked_bytes: int, waited_s: float, at_s: float) -> None:
+        """So many bytes are out, and for so long none was acknowledged, nor did any leave on an idle link."""
+        self._tell(lambda link: link.waiting(unacked_bytes, waited_s, at_s))
 
-    def learn(self, has_rtt: float, wire_s: float, missed_s: float, known_var: float, *, is_surprise: bool) -> None:
-        """Adapt to what was missed beyond what is known."""
-        seen = max(missed_s * missed_s - known_var, 0.0)
-        self._seen += 1
-        share = max(_LEARN, 1.0 / self._seen)
-        before_s = self.delay_s(has_rtt)
-        if wire_s > _TELLS * before_s:
-            noise = self.of_rate**2
-            seen = min(seen / (wire_s * wire_s), _SURPRISE**2 * noise)
-            noise += (share / 2 if is_surprise else share) * (seen - noise)
-            self.of_rate = min(max(math.sqrt(noise), _RATE_NOISE[0]), _RATE_NOISE[2])
-            return
-        noise = before_s**2
-        noise += share * (min(seen, _SURPRISE**2 * noise) - noise)
-        after_s = min(max(math.sqrt(noise), _LEAST_NOISE_S), _MOST_NOISE_S)
-        if has_rtt:
-            self.rtt_s = after_s
-        else:
-            self.gap_s = after_s
+    def lost(self, at_s: float) -> None:
+        """The worker was lost."""
+        self._tell(lambda link: link.lost(at_s))
 
 
-def _sound(state: _State) -> _State:
-    """The same, correlated by less than one, whatever bounds did to the variances."""
-    most = 0.99 * math.sqrt(state.rtt_var * state.pace_var)
-    return state if abs(state.both_cov) <= most else replace(state, both_cov=math.copysign(most, state.both_cov))
-
-
-def _first(prior: Link, *, is_measured: bool) -> _State:
-    pace = 1.0 / prior.up_bytes_per_s
-    spread = max(prior.up_spread, 0.2) if is_measured else 2.0
-    rtt_spread = max(prior.rtt_spread, 0.25) if is_measured else 1.0
-    return _State(
-        rtt_s=max(prior.rtt_s, _LEAST_RTT_S),
-        pace=pace,
-        rtt_var=(rtt_spread * prior.rtt_s) ** 2 + _LEAST_NOISE_S**2,
-        both_cov=0.0,
-        pace_var=(spread * pace) ** 2,
-    )
-
-
-def _widened(state: _State, has_rtt: float, size_bytes: float, missed_s: float) -> _State:
-    """So unsure that what was seen can be believed; of rate and round trip the likelier takes more of it.
-
-    A small chunk that is far too late would take a rate many times slower, which is less likely than that a round trip
-    was long.
-    """
-    is_late = missed_s > 0
-    of_rtt_s = has_rtt * min(abs(missed_s), state.rtt_s + (0.005 if is_late else 0.0))
-    of_rate_s = min(abs(missed_s), (_LIKELY if is_late else 1.0) * size_bytes * state.pace)
-    known_s = math.hypot(of_rtt_s, of_rate_s)
-    factor = max(1.0, abs(missed_s) / known_s) if known_s else 1.0
-    pace_spread = factor * of_rate_s / size_bytes if size_bytes else 0.0
-    return _sound(
-        replace(
-            state,
-            rtt_var=state.rtt_var + (factor * of_rtt_s) ** 2,
-            pace_var=state.pace_var + pace_spread * pace_spread,
-        )
-    )
+IGNORED: LinkObserver = Listener(lambda note: None)
+"""Observes nothing."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge.bandwidth import Delivery, Estimate, Estimator, LinkObserver
+from edge.bandwidth import Estimate, Estimator, LinkObserver, Listener
 from edge.burden import Burden, LoadSeen
 from edge.correction import Correction
 from edge.policy import Choice, Policy, PolicySettings, plan_key, rows_of
@@ -102,7 +102,7 @@ class Steering:
 
     def observer(self, target: str) -> LinkObserver:
         """What a session with this worker tells of its link."""
-        return _Observer(self, target)
+        return Listener(lambda note: self._observe(target, note))
 
     def prior(self, target: str, link: Link) -> None:
         """The link to a worker was measured as a whole, now."""
@@ -341,31 +341,3 @@ class Steering:
     def _observe(self, target: str, note: Callable[[Estimator], None]) -> None:
         with self._lock:
             note(self._link(target))
-
-
-class _Observer:
-    """Hands what a session sees to the estimator of its link."""
-
-    def __init__(self, steering: Steering, target: str) -> None:
-        self._steering = steering
-        self._target = target
-
-    def delivered(self, delivery: Delivery) -> None:
-        """Bytes that went up were acknowledged."""
-        self._steering._observe(self._target, lambda link: link.delivered(delivery))
-
-    def received(self, size_bytes: int, interval_s: float, at_s: float) -> None:
-        """A chunk of an answer came so long after the chunk before it of the same answer."""
-        self._steering._observe(self._target, lambda link: link.received(size_bytes, interval_s, at_s))
-
-    def echoed(self, rtt_s: float, at_s: float) -> None:
-        """A message without payload was answered at once, while no payload was under way."""
-        self._steering._observe(self._target, lambda link: link.echoed(rtt_s, at_s))
-
-    def waiting(self, unacked_bytes: int, waited_s: float, at_s: float) -> None:
-        """So many bytes are out, and for so long none was acknowledged, nor did any leave on an idle link."""
-        self._steering._observe(self._target, lambda link: link.waiting(unacked_bytes, waited_s, at_s))
-
-    def lost(self, at_s: float) -> None:
-        """The worker was lost."""
-        self._steering._observe(self._target, lambda link: link.lost(at_s))
