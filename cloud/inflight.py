@@ -174,7 +174,7 @@ class InFlight:
     def abandon(self) -> list[asyncio.Task[None]]:
         """The session is over: forget every frame; returns the tasks that were told to stop."""
         tasks = []
-        for frame in self._frames.values():
+        for frame in reversed(self._frames.values()):  # what waits first, or it would begin when others stop
             if frame.timer is not None:
                 frame.timer.cancel()
             if frame.task is not None:
