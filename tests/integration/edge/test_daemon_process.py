@@ -21,6 +21,7 @@ from partitioner.bundle import Bundle
 from partitioner.runtimes import Array
 from partitioner.runtimes.eager import open_engine
 from partitioner.segments import Cuts
+from partitioner.zoo import resolve
 
 triton = pytest.importorskip("tritonclient.grpc")
 from tritonclient.utils import InferenceServerException  # noqa: E402
@@ -199,29 +200,24 @@ def is_busy(client: object) -> bool:
 
 
 def test_a_daemon_starts_without_its_worker_and_splits_once_it_is_there(
-    branching: Bundle, client_of: Callable[[Served], object]
+    client_of: Callable[[Served], object],
 ) -> None:
-    """With ``auto`` the worker is measured while requests go on; the cloud is far faster than this emulated device."""
-    port = free_port()
-    with daemon(
-        *("--model", branching.path, "--cloud", f"127.0.0.1:{port}", "--slowdown", 1000, "--budget", "1s")
-    ) as served:
+    """With ``auto`` the worker is measured while requests go on; it is far faster than this emulated device."""
+    bundle, port = resolve("daemons:convolving"), free_port()
+    flags = ("--cloud", f"127.0.0.1:{port}", "--slowdown", 50, "--budget", "1s")
+    with daemon("--model", bundle.path, *flags) as served:
         assert "answers alone until a worker is there" in served.said()
         client = client_of(served)
         assert client.is_server_ready()  # type: ignore[attr-defined]
-        rng = np.random.default_rng(5)
-        x, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 3, 12, 12), (1, 8, 1, 1)))
-        tensors = []
-        for name, array in (("x", x), ("bias", bias)):
-            tensors.append(triton.InferInput(name, list(array.shape), "FP32"))
-            tensors[-1].set_data_from_numpy(array)
+        (name,) = bundle.graph.input_names
+        given = np.random.default_rng(5).standard_normal((1, 16, 48, 48)).astype(np.float32)
 
         def where() -> str:
-            result = client.infer(branching.name, tensors, client_timeout=WAIT_S)  # type: ignore[attr-defined]
-            return result.get_response().parameters["where"].string_param
+            result = ask(client, bundle.name, name, given, client_timeout=WAIT_S)
+            return str(result.get_response().parameters["where"].string_param)  # type: ignore[attr-defined]
 
         assert where() == "edge"
-        with worker([branching.path], port=port):
+        with worker([bundle.path], port=port):
             ends_s = time.monotonic() + WAIT_S
             while (found := where()) == "edge":
                 assert time.monotonic() < ends_s, served.said()
