@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 import grpc
 
 from cloud.profiling import Profiler
-from cloud.session import Session
+from cloud.session import BEATS, CHECKS, Session
 from cloud.site import Site
 from protos import messages as pb
 from protos.documents import pack_document
@@ -139,12 +139,15 @@ class Servicer:
                 self._empty.set()
 
     async def _keep(self) -> None:
-        """Keep every session alive three times per liveness interval, a slice of them at a time."""
-        step_s = self._site.config.liveness_s / 3 / _SLICES
+        """Keep every session alive and look after it, a slice of them at a time."""
+        step_s = self._site.config.liveness_s / BEATS / _SLICES
+        watched = _SLICES * BEATS // CHECKS
         while self._sessions:
             due = list(self._sessions)
             for index in range(_SLICES):
                 await asyncio.sleep(step_s)
+                for session in due[index % watched :: watched]:
+                    session.watch()
                 for session in due[index::_SLICES]:
                     session.beat()
 

@@ -36,6 +36,9 @@ from protos.errors import (
 from protos.pictures import PICTURES, is_fitted
 from protos.status import to_failed
 
+BEATS = 3
+CHECKS = 12
+"""How often per liveness interval a session sends a heartbeat, and looks whether it still hears its client."""
 _MAX_SESSION_ID_CHARS = 64
 _RETRY_S = 0.05
 _PLANS_RETRY_S = 5.0
@@ -58,7 +61,7 @@ class Session:
         self._is_greeted = False
         self._is_draining = False
         self._is_listening = False
-        self._heard_s = self._wrote_s = self._beat_s = site.clock()
+        self._heard_s = self._wrote_s = self._watched_s = site.clock()
         self._asked_s = 0.0
         self._beats = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -104,21 +107,22 @@ class Session:
             self._outbox.put(pb.ToEdge(drain=pb.Drain(reason=reason, grace_s=grace_s)))
             self._leaver = asyncio.create_task(self._leave())
 
-    def beat(self) -> None:
-        """Send a heartbeat and end a silent session, unless it was this process that was held up.
+    def watch(self) -> None:
+        """End a silent session, unless it was this process that was held up.
 
-        To be called three times per liveness interval.
+        To be called ``CHECKS`` times per liveness interval, so that an end is noticed within one.
         """
-        step_s = self._config.liveness_s / 3
-        before_s, self._beat_s = self._beat_s, self._site.clock()
-        if self._beat_s - before_s > 2 * step_s:
-            self._heard_s = self._beat_s
+        before_s, self._watched_s = self._watched_s, self._site.clock()
+        if self._watched_s - before_s > self._config.liveness_s / 3:
+            self._heard_s = self._watched_s
         try:
-            self._check_peer(self._beat_s)
+            self._check_peer(self._watched_s)
         except WireError as error:
             self._end(error)
-            return
-        if self._is_greeted and self._beat_s - self._wrote_s > step_s / 2:
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless something else was sent just now; to be called ``BEATS`` times per interval."""
+        if self._is_greeted and self._site.clock() - self._wrote_s > self._config.liveness_s / BEATS / 2:
             self._beats += 1
             self._outbox.put(pb.ToEdge(heartbeat=pb.Heartbeat(sequence=self._beats)))
 
@@ -144,7 +148,7 @@ class Session:
 
     def _check_peer(self, now_s: float) -> None:
         """Raise where the client is gone, or takes nothing."""
-        if self._is_listening and now_s - self._heard_s > self._config.liveness_s:
+        if self._is_listening and now_s - self._heard_s > self._config.liveness_s * (1 - 1 / CHECKS):
             raise Unreachable(f"nothing was heard for {self._config.liveness_s:g} s")
         stalled_s = now_s - max(self._heard_s, self._wrote_s)
         if not self._is_listening and self._outbox.is_full and stalled_s > self._config.stall_s:

@@ -87,6 +87,7 @@ class Keeper:
         self._error: CleftError | None = None
         self._has_tried = False
         self._misses = 0
+        self._has_gone_silent = False
         self._took_s: float | None = None
         self._rate_bytes_per_s: float | None = None
         self._next_s = self._since_s = self._lost_s = now()
@@ -146,7 +147,7 @@ class Keeper:
                 return min(self._timeouts.glance_s, self._breaker.opens_in_s(now_s))
             if self._client is None and not self._dials and now_s < self._next_s:
                 return 0.0
-            if self._error is not None or self._took_s is None:
+            if self._error is not None or self._took_s is None or self._has_gone_silent:
                 return self._timeouts.glance_s
             limit_s = min(self._timeouts.dial_s, max(self._timeouts.again_s, _SLACK * self._took_s))
             return max(self._timeouts.glance_s, limit_s - max(0.0, now_s - self._lost_s))
@@ -317,6 +318,7 @@ class Keeper:
             self._leaving.append(client)
             self._since_s = self._lost_s = now_s
             self._error = None
+            self._has_gone_silent = is_silent
             rate_bytes_per_s = client.rate_bytes_per_s
             self._rate_bytes_per_s = None if is_silent or rate_bytes_per_s is None else rate_bytes_per_s * _CAUTION
             if has_lived:
