@@ -36,7 +36,7 @@ class Runner:
         self.engine = engine
         self.turnstile = Turnstile()
         self._record = record
-        self._clock = clock
+        self.clock = clock
 
     def preprocess(self, source: Array) -> tuple[dict[str, Array], float]:
         """Model inputs made from original input bytes, and the time that took.
@@ -44,7 +44,7 @@ class Runner:
         Raises:
             InputError: the model takes tensors, or the bytes are no input of it.
         """
-        with self._clock.step() as step:
+        with self.clock.step() as step:
             tensors = self._preprocess(source)
         return tensors, step.seconds
 
@@ -54,7 +54,7 @@ class Runner:
         Raises:
             InputError: the model takes tensors, or the bytes are no input of it, or they cannot be written so.
         """
-        with self._clock.step() as step:
+        with self.clock.step() as step:
             picture = pictures.encode(self._checked(source), source.astype(np.uint8, copy=False), name)
         return picture, step.seconds
 
@@ -101,7 +101,7 @@ class Runner:
         with self.turnstile.turn(order, is_finish=is_finish, until=until):
             runnable = self.engine.segment(segment)
             given = _given(runnable, tensors)
-            with self._clock.step(until) as step:
+            with self.clock.step(until) as step:
                 outputs = _call(runnable, given, until)
         return Ran(outputs=outputs, compute_s=step.seconds, preprocess_s=preprocess_s)
 

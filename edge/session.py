@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
 from edge.advisor import AUTO, OnProgress, Selected, Wish, select
-from edge.answer import Answer, Where, assemble
+from edge.answer import Answer, assemble
+from edge.answering import answered
 from edge.client import Client
 from edge.clock import DeviceClock
 from edge.config import TIMEOUTS, Timeouts
@@ -24,19 +24,15 @@ from edge.errors import FrameCancelled
 from edge.evidence import Evidence
 from edge.keeper import WorkerHealth
 from edge.lanes import Lanes, Live, Pending, Streamed
-from edge.outlook import Outlook
 from edge.parts import Options, Parts
 from edge.plans import Chosen
 from edge.sample import to_sample
-from edge.spending import Spent
 from edge.steering import Decided, Steering
 from edge.telemetry import Counters
 from edge.turnstile import NotWanted, Until
-from edge.walker import Request
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
 from partitioner.errors import UsageError
-from partitioner.inputs import Sample
 from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.opening import AUTO as AUTO_RUNTIME
@@ -282,7 +278,7 @@ class Session:
         """Answer one input by a plan that is ready; raises what a call raises."""
         sample = to_sample(given, self.bundle)
         chosen = Chosen(selected=selected)
-        return self._walked(sample, chosen, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
+        return answered(self._parts, sample, chosen, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
 
     def whole(self, given: object) -> dict[str, Array]:
         """The whole model's outputs for an input, computed here without any cut, timing or emulated slowness."""
@@ -317,7 +313,7 @@ class Session:
         try:
             sample = to_sample(given, self.bundle)
             chosen = self._parts.plans.of(sample)
-            answer = self._walked(sample, chosen, deadline_s=deadline_s, order=order, until=until)
+            answer = answered(self._parts, sample, chosen, deadline_s=deadline_s, order=order, until=until)
         except NotWanted:
             self._counters.add(withdrawn=1)
             raise FrameCancelled("the request was withdrawn") from None
@@ -327,56 +323,3 @@ class Session:
         is_late = deadline_s is not None and answer.times.total_s > deadline_s
         self._counters.add(answered=1, finished_here=int(answer.is_fallback), late=int(is_late))
         return answer
-
-    def _walked(
-        self, sample: Sample, chosen: Chosen, *, deadline_s: float | None, order: int, until: Until | None = None
-    ) -> Answer:
-        start_s = time.monotonic()
-        parts, selected = self._parts, chosen.selected
-        spent = Spent(is_fallback=chosen.is_stranded)
-        outlook = Outlook(
-            selected.plan.plan_id,
-            paces=parts.walker.paces,
-            turnstile=parts.runner.turnstile,
-            steering=self._steering,
-            kind=chosen.kind,
-            planner=chosen.planner,
-            candidate=chosen.candidate,
-        )
-        expires_s = None if deadline_s is None else start_s + deadline_s
-        request = Request(order=order, expires_s=expires_s, forecast=outlook, until=until)
-        values = parts.walker.walk(selected.plan, sample, spent, request)
-        outputs, value = assemble(parts.bundle.graph, values)
-        if chosen.candidate is not None:
-            self._note(chosen, spent)
-        return Answer(
-            outputs=outputs,
-            value=value,
-            cut=selected.cut.name,
-            cut_id=selected.cut.id,
-            codec=selected.codec,
-            where=_where(selected, spent),
-            is_fallback=spent.is_fallback,
-            times=spent.times(total_s=time.monotonic() - start_s),
-            up_bytes=spent.up_bytes,
-            down_bytes=spent.down_bytes,
-            slowdown=self.clock.slowdown,
-        )
-
-    def _note(self, chosen: Chosen, spent: Spent) -> None:
-        """Tell the steering what this request took."""
-        assert chosen.candidate is not None
-        self._steering.note_answer(
-            chosen.kind,
-            chosen.candidate,
-            head_s=spent.ahead_s,
-            tail_s=spent.behind_s,
-            load=None if spent.reply is None else spent.reply.load,
-            target=spent.target or None,
-        )
-
-
-def _where(selected: Selected, spent: Spent) -> Where:
-    if spent.is_fallback or selected.plan.is_local:
-        return "edge"
-    return "split" if selected.cut.depth else "cloud"

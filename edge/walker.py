@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge.answer import check_reply
+from edge.cargo import Cargo, Crossed, Finish, Forecast
 from edge.client import Client
-from edge.crossing import Cargo, Crossed, Crossing, Finish, Forecast
+from edge.crossing import Crossing
 from edge.errors import EdgeError, NoWorker, WorkerLost, WorkerUnreachable
 from edge.frames import Reply
 from edge.outlook import Paces

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge.burden import LoadSeen
-from edge.crossing import Cargo, Crossed, Crossing, Finish
+from edge.cargo import Cargo, Crossed, Finish
+from edge.crossing import Crossing
 from edge.errors import (
     BadReply,
     DeadlineExceeded,
