@@ -46,7 +46,7 @@ class PolicySettings:
     """How many times the doubt about a gain is taken off it."""
     small_bytes: int = 64 * 1024
     """A plan that sends no more than this learns too little of the link from its own frames."""
-    unseen: float = 2.5
+    unseen: float = 4.0
     """A link so many times as fast as it is thought to be may go unnoticed by the frames of such a plan."""
     idle_s: float = 10.0
     """Without a decision for so long nothing is probed."""

@@ -32,8 +32,8 @@ examples:
 
 A trace is a file in the format of mahimahi (one whole number a line: the millisecond at which a packet of 1500 bytes
 can leave) or CSV (seconds,up_mbit[,down_mbit][,rtt_ms]), or one of: steps, sawtooth, drive, noise, jitter.
-Profiles are made by: cleft-plan profile MODEL -o edge.json (on the device), and cleft-edge fetch-profile MODEL
---cloud HOST:PORT -o cloud.json.
+Profiles are made by: cleft-plan profile MODEL -o edge.json (on the device), and cleft-edge fetch-profile HOST:PORT
+-o cloud.json (of a worker).
 """
 SCHEMA = "cleft.simulate/1"
 _TOP = 5
@@ -74,7 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=arguments.not_negative_int, default=0, metavar="N", help="seed of noise and built-in traces"
     )
-    add_planning_arguments(parser)
+    parser.add_argument("--model", metavar="MODEL", help="what the profiles are of; says how to make them")
+    add_planning_arguments(parser, has_to_be_given=False)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
         "--top", type=arguments.positive_int, default=_TOP, metavar="N", help=f"show N fixed cuts (default: {_TOP})"
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.simulate.contest import hold
     from edge.simulate.report import record
 
+    _check_profiles(args)
     if args.plot is not None:
         from edge.simulate.plot import check_path
 
@@ -122,6 +124,19 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(f"note: {note}")
     return 0
+
+
+def _check_profiles(args: argparse.Namespace) -> None:
+    from partitioner.errors import UsageError
+
+    missing = [flag for flag, given in (("--edge", args.edge), ("--cloud", args.cloud)) if not given]
+    if missing:
+        model = args.model or "MODEL"
+        raise UsageError(
+            f"simulating takes what was measured of both sides, and {' and '.join(missing)} is not given: run "
+            f"cleft-plan profile {model} -o edge.json on the device, and cleft-edge fetch-profile HOST:PORT "
+            "-o cloud.json for a worker; one machine's profile serves as both with --edge-slowdown N"
+        )
 
 
 def _trace(args: argparse.Namespace, name: str) -> Trace:

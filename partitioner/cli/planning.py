@@ -18,19 +18,21 @@ from partitioner.profile import Profile
 from partitioner.profiles import load_profile
 
 
-def add_planning_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that ``planner_of`` and ``worker_load`` read."""
+def add_planning_arguments(parser: argparse.ArgumentParser, *, has_to_be_given: bool = True) -> None:
+    """Declare the arguments that ``planner_of`` and ``worker_load`` read; profiles ``has_to_be_given``, or may be."""
     parser.add_argument(
         "--edge",
-        required=True,
+        required=has_to_be_given,
         action="append",
+        default=[],
         metavar="FILE",
         help="profile of the device (cleft-plan profile); again for each further runtime: the fastest pair is chosen",
     )
     parser.add_argument(
         "--cloud",
-        required=True,
+        required=has_to_be_given,
         action="append",
+        default=[],
         metavar="FILE",
         help="profile of the worker (cleft-edge fetch-profile); again for each further runtime",
     )

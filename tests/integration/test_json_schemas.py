@@ -77,6 +77,8 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     both = ("--edge", profile, "--cloud", profile)
     yield from show(plan, "cut", *both, "--link", "4g", "--max-deviation", "0.1", "--json")
     yield from show(plan, "table", *both, "--json")
+    slow = ("--edge-slowdown", "50", "--deadline", "1s", "--frames", "60")
+    yield from show(edge, "simulate", "--trace", "steps", *both, *slow, "--json")
     with a_worker(Path(bundle)) as address:
         yield from show(cloud, "status", address, "--json")
         yield from show(edge, "link", address, "--json")
