@@ -28,6 +28,7 @@ class Row:
 _SESSIONS = "tests/integration/test_worker_sessions.py::"
 _LIMITS = "tests/integration/test_worker_limits.py::"
 _EDGE = "tests/integration/edge/"
+_STEPS = _EDGE + "test_adaptation.py::"
 
 ROWS: Mapping[int, Row] = MappingProxyType(
     {
@@ -43,12 +44,15 @@ ROWS: Mapping[int, Row] = MappingProxyType(
         4: Row(
             fault="rate steps 50 -> 2 -> 50 Mbit/s",
             owed="right plan within max(3 frames, 2 s) down, max(5, 3 s) up; 2 switches a step; no flap",
-            tests=(_EDGE + "test_adaptation.py",),
+            tests=(
+                _STEPS + "test_the_plan_follows_a_step_of_the_rate_down_and_up",
+                _STEPS + "test_noise_of_a_fifth_moves_nothing",
+            ),
         ),
         5: Row(
             fault="delay 20 +- 20 ms, 200 +- 100 ms",
             owed="deadline misses within 1 % of an oracle's",
-            tests=(_EDGE + "test_adaptation.py",),
+            tests=(_STEPS + "test_jitter_costs_no_more_deadlines_than_an_oracle_planner_misses",),
         ),
         6: Row(fault="sliced, truncated, cut streams", owed="bit-equal answers or a retry; never a partial frame"),
         7: Row(
@@ -62,6 +66,7 @@ ROWS: Mapping[int, Row] = MappingProxyType(
             tests=(
                 "tests/property/test_wire_decoder.py",
                 "tests/property/test_wire_worker.py",
+                "tests/property/test_wire_pieces.py",
                 "tests/property/test_wire_states.py",
                 "tests/property/test_wire_edge.py",
                 "tests/unit/protos/test_tensors.py::test_a_lie_is_refused_before_anything_is_allocated",
