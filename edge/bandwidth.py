@@ -296,12 +296,16 @@ class Estimator:
         if not self._doubts:
             self._before, self._doubts = self._base, MEMORY
         self._train, self._stalled_s = None, None
-        self._base = self._state
+        state = self._state
+        self._base = self._state = replace(state, pace_var=max(state.pace_var, (0.5 * state.pace) ** 2))
 
     def _missed(self, state: LinkState, has_rtt: float, size_bytes: float, took_s: float) -> tuple[float, float, float]:
         """By how much a state misses what is seen, and the variance of that from the state and from noise."""
         wire_s = size_bytes * state.pace
-        missed_s = took_s - has_rtt * state.rtt_s - wire_s
+        seen_s = took_s - has_rtt * state.rtt_s
+        missed_s = seen_s - wire_s
+        if missed_s < 0:  # many times too fast is as far off as many times too slow
+            wire_s = math.sqrt(wire_s * max(seen_s, 0.0))
         return missed_s, state.variance(has_rtt, size_bytes), self._noise.variance(has_rtt, wire_s)
 
 
