@@ -35,7 +35,7 @@ from protos.tensors import join, pack
 
 FULL = os.environ.get("CLEFT_BENCH") == "full"
 IDLE, ACTIVE = (1000, 50) if FULL else (200, 10)
-SECONDS = float(os.environ.get("CLEFT_SCALE_SECONDS", "600")) if FULL else 4.0
+SECONDS = float(os.environ.get("CLEFT_SCALE_SECONDS", "600")) if FULL else 3.0
 SETTLED = 0.25
 GROWTH_BYTES = 24 << 20
 FAIR = 1.5
