@@ -10,7 +10,7 @@ no more than ``max_switches`` fit into ``window_s``, so no step of the rate cost
 
 Neither holds when the worker is lost (the device goes on alone at once) or is back. No clock here: time is an argument.
 
-``patience`` and ``doubt`` were chosen by ``cleft-edge simulate`` with a ResNet-18 profile at slow-downs from 5 to 24: in
+``patience`` and ``doubt`` were chosen by ``cleft-edge simulate`` with a ResNet-18 profile, 5 to 24 times slowed: in
 total latency within 6 % of the oracle over steps, sawtooth, noise and jitter, 0 to 18 % over drives with outages, and
 never over 4 % behind the best fixed cut (mostly 0 to 23 % before it). Ten minutes of +-20 % noise moved no cut at ten
 rates around the points where two plans cost the same. A choice takes some 30 microseconds at a hundred candidates.
