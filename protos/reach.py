@@ -58,6 +58,7 @@ def _as_plaintext(sock: socket.socket) -> Silence | None:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
+        sock.getpeername()  # the ssl module leaves open what it wraps after a reset
         with context.wrap_socket(sock):
             pass
     except OSError:
@@ -78,6 +79,7 @@ def _as_tls(sock: socket.socket, host: str, security: ClientSecurity) -> Silence
     context.set_alpn_protocols(["h2"])
     name, is_through = security.server_name or host, False
     try:
+        sock.getpeername()  # as above
         with context.wrap_socket(sock, server_hostname=name) as wrapped:
             # With TLS 1.3 the peer judges our certificate after we have finished.
             is_through = True

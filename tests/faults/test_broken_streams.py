@@ -124,9 +124,10 @@ def test_a_frame_too_slow_for_its_deadline_is_withdrawn_and_the_session_lives(
     history = History(digest=bundle.digest)
     given, run_s = inputs_of(bundle, 1)[0], 10.0 if IS_FULL else 4.0
     shape = Shape(up_bytes_per_s=0.13 * MBIT, down_bytes_per_s=0.13 * MBIT, delay_s=0.1)
-    with Relay(worker.address) as relay, edge.Session(bundle, cloud=relay.address, cut="cloud") as session:
-        session(given, deadline_s=20.0)
-        relay.reshape(shape)
+    with (
+        Relay(worker.address, shape) as relay,
+        edge.Session(bundle, cloud=relay.address, cut="cloud") as session,
+    ):
         frame_id = history.ask(given, deadline_s=run_s)
         history.answer(frame_id, session(given, deadline_s=run_s))
         assert session.counters()["losses"] == 0
