@@ -113,7 +113,7 @@ class Session:
         To be called ``CHECKS`` times per liveness interval, so that an end is noticed within one.
         """
         before_s, self._watched_s = self._watched_s, self._site.clock()
-        if self._watched_s - before_s > self._config.liveness_s / 3:
+        if self._watched_s - before_s > self._config.liveness_s / 2:
             self._heard_s = self._watched_s
         try:
             self._check_peer(self._watched_s)

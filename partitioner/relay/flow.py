@@ -47,6 +47,7 @@ class Flow:
                 await self._changed.wait()
             await self._way.wait()
             data = await self._loop.sock_recv(self._source, self._lane.quantum_bytes)
+            await self._way.wait()  # a hole that opened while nothing came swallows what comes first, too
             read_s = len(data) / self._lane.faults.read_bytes_per_s
             self._last_at = max(self._last_at, self._lane.send(len(data), self._loop.time()))
             self._air.append((self._last_at, data))
