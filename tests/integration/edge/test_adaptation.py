@@ -35,6 +35,7 @@ from partitioner.runtimes import Array
 from partitioner.zoo import resolve
 
 IS_FULL = os.environ.get("CLEFT_CHAOS") == "full"
+pytestmark = pytest.mark.timeout(7200 if IS_FULL else 120)
 SLOWDOWN = 40.0
 DELAY_S = 0.005
 RIGHT = 1.3
