@@ -5,7 +5,7 @@ rounds with batching allowed and with frames run one by one alternate in one pro
 thread does for a frame: decode, run, encode. The claim: at no network does batching take more than a few percent of
 the throughput, which is what noticing that it does not pay costs; where operators are small it gives a multiple.
 
-``CLEFT_BENCH=full pytest -m benchmark -s tests/benchmarks/test_batching.py`` adds networks of torchvision and prints
+``CLEFT_BENCH=full pytest -m benchmark -s tests/benchmarks/test_batches_pay.py`` adds networks of torchvision and prints
 the table.
 """
 
