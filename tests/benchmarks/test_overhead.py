@@ -15,6 +15,7 @@ bounds are those of a machine that does other things as well.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import statistics
@@ -84,10 +85,11 @@ def wide(width: int) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
 class Deep(torch.nn.Module):
     """So many convolutions before the cut, and so many behind it."""
 
-    def __init__(self, ahead: int, behind: int) -> None:
+    def __init__(self, ahead: int, behind: int, *, width: int = 3) -> None:
         super().__init__()
         self.front = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(ahead)))
-        self.back = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(behind)))
+        sizes = [3, *([width] * behind)]
+        self.back = torch.nn.Sequential(*(torch.nn.Conv2d(m, n, 3, padding=1) for m, n in itertools.pairwise(sizes)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.back(torch.relu(self.front(x))).mean((2, 3))
@@ -100,7 +102,7 @@ def device_bound() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
 
 def worker_bound() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     torch.manual_seed(2)
-    return Deep(1, 24).eval(), (torch.randn(1, 3, 128, 128),)
+    return Deep(1, 16, width=16).eval(), (torch.randn(1, 3, 128, 128),)
 
 
 for _width in WIDTHS:
