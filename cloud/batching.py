@@ -1,8 +1,9 @@
 """Frames of several clients in one run of a segment: where that is right, and where it pays.
 
 Right: a segment is run for several frames at once only after that was seen to give each frame what it gives alone, on
-random inputs of just these shapes, to 1e-5. The check is a chore of the compute thread, done when frames of one shape
-first meet in the queue; a segment that mixes its rows anywhere is never batched. Pays: see ``batchsizes``.
+random inputs of just these shapes, to 1e-5. The check is a chore of the compute thread, begun when frames of one shape
+first meet in the queue and done a step at a time, with frames in between; a segment that mixes its rows anywhere is
+never batched. Pays: see ``batchsizes``.
 
 A frame in a batch has its own fate. One that cannot be decoded fails alone; if the run fails, each is run again by
 itself; nobody's cancel stops the others.
@@ -14,8 +15,8 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -39,6 +40,9 @@ _MOST_BYTES = 64 * 1024 * 1024
 _KEPT_SHAPES = 32
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+_T = TypeVar("_T")
+Steps = Generator[None, None, _T]
+"""Work in steps, each of about a frame's length, and what came of it."""
 
 
 class Subject:
@@ -49,7 +53,7 @@ class Subject:
         self._segment = segment
         self.single = single
 
-    def open(self, shapes: Shapes) -> RowsRunnable | None:
+    def open(self, shapes: Shapes) -> Steps[RowsRunnable | None]:
         """The form that takes rows, if it is right for frames of these shapes; the reason is logged where not."""
         engine = self._model.engine
         name = self._model.bundle.name
@@ -59,10 +63,11 @@ class Subject:
             if rows is None:
                 _LOG.info("frames of %s are run one by one: there is no axis of rows", name)
                 return None
-            if (why := fault(self.single, rows, self._examples(shapes))) is not None:
+            yield
+            if (why := (yield from fault(self.single, rows, self._examples(shapes)))) is not None:
                 _LOG.info("frames of %s are run one by one: %s", name, why)
                 return None
-        except (CleftError, MemoryError) as error:
+        except (CleftError, MemoryError, ValueError) as error:
             _LOG.info("frames of %s are run one by one: %s", name, error or "out of memory")
             return None
         _LOG.info("frames of %s may be run together", name)
@@ -138,7 +143,8 @@ class ShapeGroup:
         self._most = most
         self._sizes = BatchSizes(most=most)
         self._rows: RowsRunnable | None = None
-        self._is_wanted = self._is_checked = False
+        self._is_wanted = self._is_stepping = self._is_checked = False
+        self._steps = _check(subject, shapes, self._sizes)
 
     @property
     def key(self) -> Hashable:
@@ -167,11 +173,11 @@ class ShapeGroup:
         self._sizes.note(size, took_s)
 
     def take_chore(self) -> Callable[[], None] | None:
-        """The check, once frames have met."""
-        if not self._is_wanted or self._is_checked:
+        """The next step of the check, once frames have met."""
+        if not self._is_wanted or self._is_stepping or self._is_checked:
             return None
-        self._is_checked = True
-        return self._check
+        self._is_stepping = True
+        return self._step
 
     def run(self, works: Sequence[Callable[[Ticket], object]], tickets: Sequence[Ticket]) -> Sequence[object]:
         """Run several frames; for each its ``Answer``, or the error that is its own."""
@@ -215,23 +221,34 @@ class ShapeGroup:
                 found[index] = to_wire(error)
         return found
 
-    def _check(self) -> None:
-        size_bytes = sum(
-            math.prod(shape) * DTYPES[value.dtype].itemsize for value, shape in self._subject.inputs(self._shapes)
-        )
-        fitting = _MOST_BYTES // max(1, size_bytes)
-        if fitting < 2:
-            return
-        self._sizes.limit(fitting)
-        self._rows = self._subject.open(self._shapes)
+    def _step(self) -> None:
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self._rows, self._is_checked = end.value, True
+        finally:
+            self._is_stepping = False
 
 
-def fault(single: RunnableSegment, rows: RowsRunnable, examples: Sequence[Mapping[str, Array]]) -> str | None:
+def _check(subject: Subject, shapes: Shapes, sizes: BatchSizes) -> Steps[RowsRunnable | None]:
+    """The form that takes rows, and in ``sizes`` how many of them fit; None where they are run one by one."""
+    size_bytes = sum(math.prod(shape) * DTYPES[value.dtype].itemsize for value, shape in subject.inputs(shapes))
+    fitting = _MOST_BYTES // max(1, size_bytes)
+    if fitting < 2:
+        return None
+    sizes.limit(fitting)
+    return (yield from subject.open(shapes))
+
+
+def fault(single: RunnableSegment, rows: RowsRunnable, examples: Sequence[Mapping[str, Array]]) -> Steps[str | None]:
     """Why running these together is not the same as running them one by one; None where it is."""
     left = list(examples)
     for size in _CHECKED:
         frames, left = left[:size], left[size:]
-        apart = [single(frame) for frame in frames]
+        apart = []
+        for frame in frames:
+            apart.append(single(frame))
+            yield
         together = rows({name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]})
         for name, array in together.items():
             for part, answer in zip(_split(array, size), apart, strict=True):
@@ -240,6 +257,7 @@ def fault(single: RunnableSegment, rows: RowsRunnable, examples: Sequence[Mappin
                     return f"{name} comes out as {part.dtype} {part.shape}"
                 if not relative_difference(part, wanted) <= TOLERANCE:
                     return f"{name} differs by {relative_difference(part, wanted):.2g}"
+        yield
     return None
 
 

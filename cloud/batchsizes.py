@@ -1,9 +1,9 @@
 """Which batch size pays: measured on line, so that running frames together never makes them slower.
 
 Sizes are powers of two. A size is used only where the median of its recent runs takes clearly less per frame than
-running them singly. Every size gets a few runs when so many frames first wait, and from then on the sizes are tried in
-turn, once in so many runs: what does not pay costs one run in hundreds, and what begins to pay, because a neighbour
-left the machine, is noticed.
+running them singly. Every size gets a few runs when so many frames first wait; one that takes a multiple gets a single
+run, and those larger than a hopeless one none. From then on the sizes are tried in turn, once in so many runs: what
+does not pay costs one run in hundreds, and what begins to pay, because a neighbour left the machine, is noticed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _SAMPLES = 7
 _FIRST_TRIES = 3
 _CLEARLY = 0.97
 _HOPELESS = 1.25
+_AT_ONCE = 2.5
 _RUNS_BETWEEN_TRIES = 64
 _ROUNDS_BETWEEN = 4
 
@@ -85,7 +86,10 @@ class BatchSizes:
         return single_s is None or half_s is None or half_s < _HOPELESS * single_s
 
     def _is_known(self, size: int) -> bool:
-        return len(self._per_frame_s.get(size, ())) >= _FIRST_TRIES
+        seen = self._per_frame_s.get(size, ())
+        single_s = self.per_frame_s(1)
+        is_far = size > 1 and single_s is not None and any(each_s > _AT_ONCE * single_s for each_s in seen)
+        return len(seen) >= _FIRST_TRIES or is_far
 
 
 def _powers(most: int) -> list[int]:

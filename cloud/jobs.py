@@ -54,7 +54,7 @@ class Group(Protocol):
         """So many together have taken so long."""
 
     def take_chore(self) -> Callable[[], None] | None:
-        """Something to be done once before any can run together."""
+        """The next of what is to be done before any can run together."""
 
 
 class Job(Generic[_T]):

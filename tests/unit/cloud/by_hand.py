@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from protos.tensors import pack
 X = np.arange(32, dtype=np.float32).reshape(4, 8)
 HELD = np.full((2, 8), 99, np.float32)
 UNLUCKY = np.full((2, 8), 13, np.float32)
+_T = TypeVar("_T")
 HELLO = pb.Hello(protocol_version=1, session_id="s")
 
 
@@ -47,3 +49,12 @@ def header(array: np.ndarray, name: str = "x", codec: str = "none") -> dict[str,
     """The fields of a message that carries one array."""
     headers, _, payload_bytes = pack({name: array}, {name: codec})
     return {"tensors": headers, "payload_bytes": payload_bytes}
+
+
+def finished(steps: Generator[None, None, _T]) -> _T:
+    """What comes of work in steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(_T, end.value)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from by_hand import finished
 from loopback import FakeBundle, FakeEngine, RowsEngine
 from torch import nn
 
@@ -49,6 +50,15 @@ def subject_of(bundle, *, cut_index: int | None = None) -> Subject:
     return Subject(Model(bundle=bundle, engine=engine), segment, engine.segment(segment))
 
 
+def checked(group) -> int:
+    """Do the check of a group; returns in how many steps."""
+    steps = 0
+    while (step := group.take_chore()) is not None:
+        step()
+        steps += 1
+    return steps
+
+
 def shapes_of(subject: Subject):
     return tuple((value.name, shape) for value, shape in subject.inputs(()))
 
@@ -74,7 +84,7 @@ def test_rows_that_know_of_each_other_are_never_run_together(mix, is_right, is_d
     bundle = every_cut.pack(Mixing(mix), tmp_path / "b", args=(example,), dynamic=("x=n",) if is_dynamic else ())
     subject = subject_of(bundle)
     shapes = (("x", (1, 8)),)
-    assert (subject.open(shapes) is not None) == is_right
+    assert (finished(subject.open(shapes)) is not None) == is_right
 
 
 def test_every_case_that_may_run_together_gives_what_its_frames_give_alone(packed_case):
@@ -84,7 +94,7 @@ def test_every_case_that_may_run_together_gives_what_its_frames_give_alone(packe
         for cut_index in (0, 3):
             subject = subject_of(packed_case(name), cut_index=cut_index)
             shapes = shapes_of(subject)
-            rows = subject.open(shapes)
+            rows = finished(subject.open(shapes))
             if rows is None:
                 continue
             admitted.add(name)
@@ -131,21 +141,32 @@ def test_frames_run_as_one_once_that_was_checked():
     engine = RowsEngine()
     _, group, prepared = group_of(engine)
     assert group.most(4) == 1
-    chore = group.take_chore()
-    assert chore is not None
-    assert group.take_chore() is None
-    chore()
+    checked(group)
     engine.sizes.clear()
     answers = group.run([work_of(prepared, number) for number in range(4)], [TICKET] * 4)
     assert [value_of(each) for each in answers] == [0, 2, 4, 6]
     assert engine.sizes == [8]
 
 
+def test_the_check_runs_one_thing_at_a_time_so_that_frames_wait_for_no_more():
+    engine = RowsEngine()
+    _, group, _ = group_of(engine)
+    assert group.take_chore() is None
+    group.most(2)
+    engine.runs = most = 0
+    while (step := group.take_chore()) is not None:
+        assert group.take_chore() is None
+        before = engine.runs
+        step()
+        most = max(most, engine.runs - before)
+    assert (engine.runs, most) == (7, 1)
+
+
 def test_a_frame_that_cannot_be_decoded_fails_alone():
     engine = RowsEngine()
     _, group, prepared = group_of(engine)
     group.most(2)
-    group.take_chore()()
+    checked(group)
     works = [work_of(prepared, 1), work_of(prepared, 2, is_damaged=True), work_of(prepared, 3)]
     first, second, third = group.run(works, [TICKET] * 3)
     assert (value_of(first), value_of(third)) == (2, 6)
@@ -158,7 +179,7 @@ def test_when_a_run_fails_each_frame_is_run_by_itself(unlucky, wanted):
     engine = RowsEngine()
     _, group, prepared = group_of(engine)
     group.most(2)
-    group.take_chore()()
+    checked(group)
     first, second = group.run([work_of(prepared, unlucky), work_of(prepared, 3)], [TICKET] * 2)
     assert value_of(second) == 6
     if wanted is None:
@@ -171,7 +192,7 @@ def test_a_batch_stops_only_when_nobody_waits_for_any_of_it():
     engine = RowsEngine()
     _, group, prepared = group_of(engine)
     group.most(2)
-    group.take_chore()()
+    checked(group)
     gone = Ticket(queue_s=0.0, should_stop=lambda: True)
     _, second = group.run([work_of(prepared, 1), work_of(prepared, 2)], [gone, TICKET])
     assert value_of(second) == 4
@@ -180,7 +201,7 @@ def test_a_batch_stops_only_when_nobody_waits_for_any_of_it():
 def test_an_engine_without_rows_is_asked_once_and_frames_run_alone():
     _, group, _ = group_of(FakeEngine())
     group.most(2)
-    group.take_chore()()
+    checked(group)
     assert group.take_chore() is None
     assert group.most(8) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from by_hand import finished
 from torch import nn
 
 from cloud.batching import Subject
@@ -56,7 +57,7 @@ def subject_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Subject:
 def test_an_export_with_one_row_takes_any_number(monkeypatch):
     subject = subject_of("shuffle", monkeypatch)
     (name,) = (value.name for value in subject.single.inputs)
-    rows = subject.open(((name, (1, 3, 4, 4)),))
+    rows = finished(subject.open(((name, (1, 3, 4, 4)),)))
     assert rows is not None
     frames = np.random.default_rng(4).standard_normal((7, 3, 4, 4)).astype(np.float32)
     (together,) = rows({name: frames}).values()
@@ -72,4 +73,4 @@ def test_an_export_with_one_row_takes_any_number(monkeypatch):
 def test_rows_that_know_of_each_other_are_never_run_together(monkeypatch):
     subject = subject_of("centred", monkeypatch)
     (name,) = (value.name for value in subject.single.inputs)
-    assert subject.open(((name, (1, 3, 4, 4)),)) is None
+    assert finished(subject.open(((name, (1, 3, 4, 4)),))) is None

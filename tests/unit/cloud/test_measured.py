@@ -90,6 +90,15 @@ def test_a_size_that_stops_paying_is_left_and_one_that_starts_is_found():
     assert sizes.best == 8
 
 
+def test_a_size_that_takes_a_multiple_per_frame_is_tried_once_and_larger_ones_not_at_all():
+    sizes, tried = BatchSizes(most=16), []
+    for _ in range(40):
+        tried.append(sizes.most(16))
+        sizes.note(tried[-1], 1.0 if tried[-1] == 1 else 6.0 * tried[-1])
+    assert sorted(set(tried)) == [1, 2]
+    assert tried.count(2) == 1
+
+
 def test_a_batch_is_never_larger_than_what_waits_nor_than_the_limit():
     sizes = BatchSizes(most=16)
     runs(sizes, lambda size: 1.0)
