@@ -32,6 +32,7 @@ class Outbox:
         self._is_finished = False
         self._moved_s = clock()
         self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
@@ -41,12 +42,12 @@ class Outbox:
         self._message_bytes += message.ByteSize()
         if len(self._messages) > _MAX_MESSAGES or self._message_bytes > _MAX_BYTES:
             self._room.clear()
-        self._wake.set()
+        self._stir()
 
     def ack(self, frame_id: int, received_bytes: int) -> None:
         """Acknowledge the first bytes of a frame, before anything else is sent; the newest goes for those before it."""
         self._acks[frame_id] = received_bytes
-        self._wake.set()
+        self._stir()
 
     def put_frame(self, frame_id: int, buffers: Iterable[Buffer], on_sent: Callable[[], None]) -> None:
         """Queue a frame's payload behind that of others; ``on_sent`` is called once the last of it is handed out."""
@@ -55,24 +56,24 @@ class Outbox:
             on_sent()
             return
         self._frames.append((frame_id, cursor, on_sent))
-        self._wake.set()
+        self._stir()
 
     def drop(self, frame_id: int) -> None:
         """Forget a frame; what is left of its payload is not sent."""
         self._frames = deque(entry for entry in self._frames if entry[0] != frame_id)
         self._pacer.forget(frame_id)
-        self._wake.set()
+        self._stir()
 
     def acked(self, frame_id: int, received_bytes: int) -> None:
         """The peer holds the first bytes of a frame."""
         if self._pacer.acked(frame_id, received_bytes, self._clock()):
             self._moved_s = self._clock()
-            self._wake.set()
+            self._stir()
 
     def finish(self) -> None:
         """Nothing more will come: ``get`` answers None once all is sent."""
         self._is_finished = True
-        self._wake.set()
+        self._stir()
 
     def abandon(self) -> None:
         """The session is over: drop everything, so that ``get`` answers None at once."""
@@ -95,8 +96,13 @@ class Outbox:
         """Wait until the peer has taken enough of the messages."""
         await self._room.wait()
 
+    async def until_quiet(self) -> None:
+        """Wait until the peer has taken all there is: ``get`` has nothing and is asked for more."""
+        await self._quiet.wait()
+
     async def get(self) -> ToEdge | None:
         """The next message to send; None at the end."""
+        self._quiet.clear()
         while True:
             if self._acks:
                 frame_id = next(iter(self._acks))
@@ -106,10 +112,16 @@ class Outbox:
             size = self._pacer.room_bytes() if self._frames else 0
             if size:
                 return self._next_chunk(size)
-            if self._is_finished and not self._frames:
-                return None
+            if not self._frames:
+                self._quiet.set()
+                if self._is_finished:
+                    return None
             self._wake.clear()
             await self._wake.wait()
+
+    def _stir(self) -> None:
+        self._quiet.clear()
+        self._wake.set()
 
     def _next_message(self) -> ToEdge:
         message = self._messages.popleft()

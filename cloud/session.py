@@ -162,6 +162,7 @@ class Session:
         while left_s > 0:
             await asyncio.sleep(left_s)
             await self._idle.wait()
+            await self._outbox.until_quiet()  # a frame is over before the last of its answer is taken
             left_s = self._asked_s + self._config.linger_s - self._site.clock()
         self._end(Draining("the worker is going away"))
 
