@@ -21,7 +21,7 @@ from edge.frames import Frame, Reply, Waiting
 from edge.inflight import InFlight
 from edge.introductions import WorkerInfo, WorkerStatus, hello_message, info_of, plan_message
 from edge.questions import Questions
-from edge.reach import diagnose, refusal, split_target
+from edge.reach import diagnose, ending, split_target
 from edge.stream import Stream
 from edge.telemetry import Counters
 from partitioner.link import Link
@@ -94,7 +94,7 @@ class Client:
             target=target,
             on_message=self._handle,
             on_end=self._fail_all,
-            explain=self._explain,
+            explain=lambda error: ending(target, error, is_welcomed=self.info is not None, security=security),
             observer=observer,
             pacer=None if rate_bytes_per_s is None else Pacer(rate_bytes_per_s=rate_bytes_per_s),
         )
@@ -196,20 +196,6 @@ class Client:
     def forget(self, plan: Plan) -> None:
         """Propose this plan again the next time it is asked for: the worker no longer has it."""
         self._in_flight.forget_proposal(plan.plan_id)
-
-    def require_model(self, digest: str, name: str) -> None:
-        """Check that the worker serves a model.
-
-        Raises:
-            WorkerRefused: it does not, or not yet.
-        """
-        served = self.info.models if self.info is not None else ()
-        found = next((model for model in served if model.digest == digest), None)
-        if found is None:
-            names = ", ".join(f"{model.name} ({model.digest[:12]})" for model in served) or "nothing"
-            raise WorkerRefused("UNKNOWN_MODEL", f"it serves {names}, not {name} ({digest[:12]})")
-        if not found.is_ready:
-            raise WorkerRefused("UNSUPPORTED", f"{name} is not ready there: {found.reason}")
 
     def submit(
         self,
@@ -411,11 +397,3 @@ class Client:
         if isinstance(error, WorkerLost) and self.drain_reason is None:
             self._observer.lost(time.monotonic())
         self._on_change()
-
-    def _explain(self, error: WireError | None) -> EdgeError:
-        """Why the stream ended: a worker that had welcomed us is lost, whatever the status says."""
-        if self.info is not None:
-            return WorkerLost(self.target, reason=error.detail if error else "it ended the session")
-        if error is None or error.code in ("UNREACHABLE", "INTERNAL", "CANCELLED"):
-            return diagnose(self.target, security=self._security)
-        return refusal(error)

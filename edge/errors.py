@@ -41,7 +41,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "DEADLINE": "raise --deadline, or run with --cut local",
         "CANCELLED": "the frame was withdrawn",
         "INTERNAL": "see the worker's log",
-        "UNSUPPORTED": "edge and worker may be of different versions",
+        "UNSUPPORTED": "cleft-cloud status tells what it serves; or edge and worker are of different versions",
         "DRAINING": "the worker is going away; use another one",
         "UNAUTHENTICATED": "give a token that it takes: --token-file FILE",
     }

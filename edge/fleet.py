@@ -219,7 +219,8 @@ class Fleet:
             WorkerRefused: it does not.
             WorkerLost: the session ended meanwhile.
         """
-        client.require_model(*self._model)
+        assert client.info is not None
+        client.info.require(*self._model)
         ends_s = time.monotonic() + self._timeouts.settle_s
         for waiting in [client.offer(plan) for plan in self._in_use()]:
             try:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.errors import WorkerRefused
 from partitioner.plan import Plan
 from protos import messages as pb
 from protos.codecs import CODECS
@@ -35,6 +36,19 @@ class WorkerInfo:
     models: tuple[ModelServed, ...]
     max_frame_bytes: int
     liveness_s: float
+
+    def require(self, digest: str, name: str) -> None:
+        """Check that the worker serves a model.
+
+        Raises:
+            WorkerRefused: it does not, or not yet.
+        """
+        found = next((model for model in self.models if model.digest == digest), None)
+        if found is None:
+            names = ", ".join(f"{model.name} ({model.digest[:12]})" for model in self.models) or "nothing"
+            raise WorkerRefused("UNKNOWN_MODEL", f"it serves {names}, not {name} ({digest[:12]})")
+        if not found.is_ready:
+            raise WorkerRefused("UNSUPPORTED", f"{name} is not ready there: {found.reason}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

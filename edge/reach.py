@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.errors import EdgeError, FrameCancelled, NotAWorker, NotTrusted, WorkerRefused, WorkerUnreachable
+from edge.errors import EdgeError, FrameCancelled, NotAWorker, NotTrusted, WorkerLost, WorkerRefused, WorkerUnreachable
 from partitioner.cost import Load
 from partitioner.errors import UsageError
 from protos.errors import WireError
@@ -33,6 +33,21 @@ def diagnose(target: str, *, silent_s: float | None = None, security: ClientSecu
     found = silence_of(*split_target(target), silent_s=silent_s, security=security)
     kind = NotTrusted if found.is_untrusted else NotAWorker if found.is_other else WorkerUnreachable
     return kind(target, reason=found.reason)
+
+
+def ending(target: str, error: WireError | None, *, is_welcomed: bool, security: ClientSecurity) -> EdgeError:
+    """Why a session ended with this error, or without one.
+
+    A worker that had welcomed us is lost, whatever the status says; one that did not may have said why, as one does
+    that is still loading; else its address is looked at.
+    """
+    if is_welcomed:
+        return WorkerLost(target, reason=error.detail if error is not None else "it ended the session")
+    if error is None or (not error.is_told and error.code in ("UNREACHABLE", "INTERNAL", "CANCELLED")):
+        return diagnose(target, security=security)
+    if error.code == "UNREACHABLE":
+        return WorkerUnreachable(target, reason=error.detail)
+    return refusal(error)
 
 
 def refusal(error: WireError, *, load: Load | None = None) -> EdgeError:

@@ -13,7 +13,7 @@
     ├── Unsupported         UNSUPPORTED    understood, but not offered here
     ├── Draining            DRAINING       the worker is going away and takes nothing new
     ├── Unauthenticated     UNAUTHENTICATED  the client did not show that it may call
-    └── Unreachable         UNREACHABLE    no peer, or it was lost; never sent, only concluded
+    └── Unreachable         UNREACHABLE    no peer, or it was lost, or it takes no calls yet
 
 ``status`` holds the table that maps these to messages and to gRPC statuses, both ways.
 """
@@ -26,6 +26,8 @@ class WireError(Exception):
 
     exit_code = 1
     code: str = "INTERNAL"
+    is_told = False
+    """Whether the peer named it by this very code; else it was concluded from what became of the call."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

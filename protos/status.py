@@ -93,7 +93,9 @@ def from_rpc_error(error: grpc.RpcError, *, target: str = "the peer") -> errors.
     status, details = error.code(), one_line(error.details() or "")
     for key, value in error.trailing_metadata() or ():
         if key == CODE_METADATA and value in _BY_CODE:
-            return error_of(str(value), details)
+            told = error_of(str(value), details)
+            told.is_told = True
+            return told
     if status is grpc.StatusCode.UNAVAILABLE:
         return errors.Unreachable(f"{target} does not answer; is the worker running there? ({details})")
     if status is grpc.StatusCode.UNIMPLEMENTED:

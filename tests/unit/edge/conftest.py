@@ -21,6 +21,8 @@ from protos import tensors as packing
 from protos.channel import SERVER_OPTIONS, SERVICE
 from protos.chunks import Assembler
 from protos.documents import pack_document
+from protos.errors import WireError
+from protos.status import CODE_METADATA, to_status
 
 DIGEST = "ab" * 32
 END = object()
@@ -39,6 +41,7 @@ class FakeWorker:
     heartbeat_s: float = 0.0
     max_frame_bytes: int = 64 << 20
     welcome: bool = True
+    refusal: WireError | None = None
     profile_pieces: Callable[[], Iterator[bytes]] = field(default=lambda: pack_document("{}"))
     seen: list[str] = field(default_factory=list)
     heard: threading.Condition = field(default_factory=threading.Condition)
@@ -79,6 +82,9 @@ class FakeWorker:
         self._pool.shutdown()
 
     def _session(self, messages: Iterator[pb.ToWorker], context: grpc.ServicerContext) -> Iterator[pb.ToEdge]:
+        if self.refusal is not None:
+            context.set_trailing_metadata(((CODE_METADATA, self.refusal.code),))
+            context.abort(to_status(self.refusal), self.refusal.detail)
         out: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._sessions.append(out)
         reader = threading.Thread(target=self._read, args=(messages, out))

@@ -15,6 +15,7 @@ from edge.config import Limits, Timeouts
 from edge.errors import (
     BadReply,
     DeadlineExceeded,
+    EdgeError,
     FrameCancelled,
     NotAWorker,
     NotTrusted,
@@ -29,6 +30,7 @@ from partitioner.runtimes import Array
 from protos import messages as pb
 from protos import tensors as packing
 from protos.documents import pack_document
+from protos.errors import InternalFailure, Unreachable, WireError
 from protos.security import ClientSecurity
 
 Start = Callable[..., "FakeWorker"]  # noqa: F821 - the class of conftest.py
@@ -160,7 +162,8 @@ def test_a_late_answer_is_given_up_at_the_deadline_and_withdrawn(fake_worker: St
             client.run(plan.plan_id, 1, {"h": ones}, {}, deadline_s=0.2)
         assert time.monotonic() - start < 1
         worker.wait_for("cancel")
-        assert client.unacked_bytes == 0
+        client.probe(up_bytes=0, reply_bytes=0)(5)
+        assert client.unacked_bytes == 0, "what was sent before a probe has arrived when its echo has"
 
 
 def test_a_withdrawn_frame_frees_its_slot(fake_worker: Start, plan: Plan, ones: Array) -> None:
@@ -362,6 +365,22 @@ def test_a_web_server_is_no_worker(quick: Timeouts) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (Unreachable("the worker is loading its models: come back"), WorkerUnreachable),
+        (InternalFailure("the worker failed (KeyError); its log says more"), WorkerRefused),
+    ],
+)
+def test_a_worker_that_says_why_it_takes_no_session_is_told_of_in_its_own_words(
+    refusal: WireError, kind: type[EdgeError], fake_worker: Start
+) -> None:
+    with pytest.raises(kind) as caught:
+        Client.dial(fake_worker(refusal=refusal).target)
+    assert type(caught.value) is kind
+    assert refusal.detail in str(caught.value)
 
 
 def test_a_worker_that_never_welcomes_is_silent(fake_worker: Start, quick: Timeouts) -> None:
