@@ -43,7 +43,8 @@ class Answer:
     """One answer. ``outputs`` are the model's in its own order, by path (``logits``, ``boxes.0``).
 
     ``value`` has the shape of what the model returns: an array, or a dict, list or tuple of them. ``is_fallback``:
-    the worker was to finish this one and did not, so the device did.
+    the worker was to finish this one and did not, so the device did. ``predicted_s`` is what its plan was thought to
+    take when it was chosen; None where no measurement chose it.
     """
 
     outputs: Mapping[str, Array]
@@ -57,6 +58,7 @@ class Answer:
     up_bytes: int
     down_bytes: int
     slowdown: float
+    predicted_s: float | None = None
 
 
 def check_reply(graph: Graph, segment: Segment, tensors: Mapping[str, Array]) -> None:

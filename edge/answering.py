@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from edge.answer import Answer, Where, assemble
-from edge.outlook import Outlook
+from edge.outlook import Outlook, pace_key
 from edge.parts import Parts
 from edge.plans import Chosen
 from edge.spending import Spent
@@ -33,8 +33,9 @@ def answered(
     start_s = time.monotonic()
     selected = chosen.selected
     spent = Spent(is_fallback=chosen.is_stranded)
+    key = pace_key(selected.plan.plan_id, sample)
     outlook = Outlook(
-        selected.plan.plan_id,
+        key,
         paces=parts.walker.paces,
         turnstile=parts.runner.turnstile,
         steering=parts.steering,
@@ -43,7 +44,7 @@ def answered(
         candidate=chosen.candidate,
     )
     expires_s = None if deadline_s is None else start_s + deadline_s
-    request = Request(order=order, expires_s=expires_s, forecast=outlook, until=until)
+    request = Request(order=order, pace_key=key, expires_s=expires_s, forecast=outlook, until=until)
     values = parts.walker.walk(selected.plan, sample, spent, request)
     outputs, value = assemble(parts.bundle.graph, values)
     if chosen.candidate is not None:
@@ -67,6 +68,7 @@ def answered(
         up_bytes=spent.up_bytes,
         down_bytes=spent.down_bytes,
         slowdown=parts.runner.clock.slowdown,
+        predicted_s=selected.predicted_s(sample),
     )
 
 

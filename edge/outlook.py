@@ -1,11 +1,12 @@
 """What is predicted of one request: how long the device itself would take from the cut, and how long the worker will.
 
-The device's time is the longest of the last runs of that very suffix where there were any, else what the profile and
-its corrections say; to both comes the wait for the engine. Without either nobody knows.
+The device's time is the longest of the last runs of that very suffix on inputs of this size where there were any, else
+what the profile and its corrections say; to both comes the wait for the engine. Without either nobody knows.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Hashable
@@ -14,27 +15,37 @@ from edge.frames import Progress
 from edge.steering import Steering
 from edge.turnstile import Turnstile
 from partitioner.cost import Candidate
+from partitioner.inputs import Sample
 from partitioner.planner import Planner
 
 _RECENT = 4
+_STEPS_PER_DOUBLING = 4
+
+PaceKey = tuple[str, int]
+
+
+def pace_key(plan_id: str, sample: Sample) -> PaceKey:
+    """What finishing takes is learnt by: the plan, and how large tensors are that may be of any length."""
+    given_bytes = sum(array.nbytes for array in (sample.tensors or {}).values())
+    return plan_id, round(_STEPS_PER_DOUBLING * math.log2(max(given_bytes, 1)))
 
 
 class Paces:
-    """How long this device took lately to finish from a cut, by plan. Thread-safe."""
+    """How long this device took lately to finish from a cut, by plan and size. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._recent_s: dict[str, deque[float]] = {}
+        self._recent_s: dict[PaceKey, deque[float]] = {}
 
-    def note(self, plan_id: str, took_s: float) -> None:
+    def note(self, key: PaceKey, took_s: float) -> None:
         """It has just taken so long."""
         with self._lock:
-            self._recent_s.setdefault(plan_id, deque(maxlen=_RECENT)).append(took_s)
+            self._recent_s.setdefault(key, deque(maxlen=_RECENT)).append(took_s)
 
-    def of(self, plan_id: str) -> float | None:
+    def of(self, key: PaceKey) -> float | None:
         """How long it may take; None where it never did."""
         with self._lock:
-            recent_s = self._recent_s.get(plan_id)
+            recent_s = self._recent_s.get(key)
             return max(recent_s) if recent_s else None
 
 
@@ -43,7 +54,7 @@ class Outlook:
 
     def __init__(
         self,
-        plan_id: str,
+        key: PaceKey,
         *,
         paces: Paces,
         turnstile: Turnstile,
@@ -52,7 +63,7 @@ class Outlook:
         planner: Planner | None = None,
         candidate: Candidate | None = None,
     ) -> None:
-        self._plan_id = plan_id
+        self._key = key
         self._paces = paces
         self._turnstile = turnstile
         self._steering = steering
@@ -63,7 +74,7 @@ class Outlook:
     @property
     def home_s(self) -> float | None:
         """What the device needs from the cut to the end, the wait for its engine included; None: nobody knows."""
-        took_s = self._paces.of(self._plan_id)
+        took_s = self._paces.of(self._key)
         if took_s is None and self._steering is not None and self._planner is not None and self._candidate is not None:
             took_s = self._steering.suffix_s(self._planner, self._candidate)
         return None if took_s is None else took_s + self._turnstile.likely_wait_s

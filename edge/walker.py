@@ -17,7 +17,7 @@ from edge.client import Client
 from edge.crossing import Crossing
 from edge.errors import EdgeError, NoWorker, WorkerLost, WorkerUnreachable
 from edge.frames import Reply
-from edge.outlook import Paces
+from edge.outlook import PaceKey, Paces, pace_key
 from edge.runner import Ran, Runner
 from edge.spending import Spent
 from edge.turnstile import Either, NotWanted, Until
@@ -32,10 +32,11 @@ from protos.pictures import PICTURES
 class Request:
     """One request: its place among all, until when it is to be answered (monotonic), and what is predicted of it.
 
-    ``until`` comes when nobody wants the answer any more.
+    ``pace_key`` is what finishing it is learnt by; ``until`` comes when nobody wants the answer any more.
     """
 
     order: int
+    pace_key: PaceKey
     expires_s: float | None
     forecast: Forecast
     until: Until | None = None
@@ -86,7 +87,7 @@ class Walker:
         return values
 
     def rehearse(self, plan: Plan, sample: Sample, *, slowdown: float) -> None:
-        """Run all of a plan here, to know how long its later stages take."""
+        """Run all of a plan here, to know how long its later stages take; of these the first run does not count."""
         values: dict[str, Array] = dict(self._runner.tensors_of(sample))
         if sample.source is not None:
             values[SOURCE] = sample.source
@@ -94,10 +95,12 @@ class Walker:
             took_s = 0.0
             if stage.segment.preprocess and sample.source is not None:
                 took_s = self._runner.preprocess(sample.source)[1]
-            begun_s = time.perf_counter()
-            values.update(self._runner.compute(stage.segment, values))
+            made = self._runner.compute(stage.segment, values)
             if stage.place == "cloud":
-                self.paces.note(plan.plan_id, took_s + slowdown * (time.perf_counter() - begun_s))
+                begun_s = time.perf_counter()
+                self._runner.compute(stage.segment, values)
+                self.paces.note(pace_key(plan.plan_id, sample), took_s + slowdown * (time.perf_counter() - begun_s))
+            values.update(made)
 
     def may_finish(self, error: EdgeError) -> bool:
         """Whether the device answers what the worker does not."""
@@ -156,7 +159,7 @@ class Walker:
         self.note_down(crossed.why)
         spent.is_fallback = True
         spent.wire_s += max(0.0, time.perf_counter() - start_s - home[-1].compute_s - home[-1].preprocess_s)
-        self.paces.note(plan.plan_id, home[-1].compute_s + home[-1].preprocess_s)
+        self.paces.note(request.pace_key, home[-1].compute_s + home[-1].preprocess_s)
         return _counted(home[-1], spent)
 
     def _finisher(self, segment: Segment, sent: Mapping[str, Array], request: Request, home: list[Ran]) -> Finish:

@@ -61,13 +61,11 @@ class Teller:
         assert told.drawn.sample is not None
         answer, sample = told.streamed.answer, told.drawn.sample
         assert answer is not None
-        selected = self._session.select(sample)
-        is_expected = (selected.cut.id, selected.codec) == (answer.cut_id, answer.codec)
         extra = Extra(
             weight_bytes_held=self._session.engine.weight_bytes_held,  # before a check loads the rest
             max_rel_diff=max_rel_diff(answer.outputs, self._session.whole(sample)) if self._is_checked else None,
             post=self._post(answer.outputs) if self._post is not None else None,
-            predicted_s=selected.predicted_s(sample) if is_expected else None,
+            predicted_s=answer.predicted_s,
         )
         if self._save is not None:
             save_outputs(path_of(self._save, told.number, count=1 if self._is_alone else 2), answer.outputs)

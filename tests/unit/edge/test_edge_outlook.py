@@ -1,37 +1,82 @@
 from __future__ import annotations
 
+import time
+from typing import cast
+
+import numpy as np
 import pytest
 
 from edge.frames import Progress
-from edge.outlook import Outlook, Paces
+from edge.outlook import Outlook, Paces, pace_key
+from edge.runner import Runner
 from edge.turnstile import Turnstile
+from edge.walker import Walker
+from partitioner.graph import Graph
+from partitioner.inputs import Sample
+from partitioner.plan import Plan, Segment, Stage
 
+KEY = ("plan", 0)
 PROGRESS = Progress(acked_bytes=0, total_bytes=1, waited_s=0.0)
 
 
 def test_nobody_knows_how_long_a_suffix_takes_that_never_ran() -> None:
-    outlook = Outlook("plan", paces=Paces(), turnstile=Turnstile())
+    outlook = Outlook(KEY, paces=Paces(), turnstile=Turnstile())
     assert outlook.home_s is None
     assert outlook.remaining_s("a:1", PROGRESS) is None
 
 
 def test_the_longest_of_the_last_runs_counts_and_older_ones_are_forgotten() -> None:
     paces = Paces()
-    outlook = Outlook("plan", paces=paces, turnstile=Turnstile())
+    outlook = Outlook(KEY, paces=paces, turnstile=Turnstile())
     for took_s in (0.2, 0.5, 0.1):
-        paces.note("plan", took_s)
-    paces.note("another", 9.0)
+        paces.note(KEY, took_s)
+    paces.note(("another", 0), 9.0)
     assert outlook.home_s == 0.5
     for _ in range(4):
-        paces.note("plan", 0.3)
+        paces.note(KEY, 0.3)
     assert outlook.home_s == 0.3
 
 
 def test_the_wait_for_the_engine_is_part_of_the_way_home() -> None:
     paces = Paces()
-    paces.note("plan", 0.2)
+    paces.note(KEY, 0.2)
 
     class Busy(Turnstile):
         likely_wait_s = 0.4  # type: ignore[assignment]
 
-    assert Outlook("plan", paces=paces, turnstile=Busy()).home_s == pytest.approx(0.6)
+    assert Outlook(KEY, paces=paces, turnstile=Busy()).home_s == pytest.approx(0.6)
+
+
+def test_what_a_short_input_took_says_nothing_of_a_long_one() -> None:
+    short, longer, long = (
+        Sample(name="x", tensors={"x": np.zeros(size, np.float32)}, nbytes_original=4 * size)
+        for size in (100, 101, 1000)
+    )
+    paces = Paces()
+    paces.note(pace_key("plan", short), 0.01)
+    assert paces.of(pace_key("plan", longer)) == 0.01
+    assert paces.of(pace_key("plan", long)) is None
+
+
+def test_a_rehearsal_goes_by_the_second_run_for_the_first_is_slower() -> None:
+    class Cold:
+        runs = 0
+
+        def tensors_of(self, sample: Sample) -> dict[str, object]:
+            return {}
+
+        def compute(self, segment: Segment, values: object) -> dict[str, object]:
+            self.runs += 1
+            if self.runs == 1:
+                time.sleep(0.1)
+            return {}
+
+    digest = "ab" * 32
+    segment = Segment(model_digest=digest, inputs=("x",), outputs=("y",))
+    plan = Plan(model_digest=digest, stages=(Stage(segment=segment, place="cloud", codecs={}),))
+    sample = Sample(name="x", tensors={}, nbytes_original=0)
+    walker = Walker(cast(Graph, None), cast(Runner, Cold()), may_fall_back=True, notify=print)
+    walker.rehearse(plan, sample, slowdown=1.0)
+    took_s = walker.paces.of(pace_key(plan.plan_id, sample))
+    assert took_s is not None
+    assert took_s < 0.1
