@@ -6,9 +6,13 @@ s at 1.1 Mbit/s and must complete.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from partitioner.errors import UsageError
+
 MIB = 1024 * 1024
+_LONGEST_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,21 @@ class Limits:
     """A larger answer is refused before it is received."""
     document_bytes: int = 64 * MIB
     """A longer profile is refused."""
+
+
+def limited_s(deadline_s: float) -> float:
+    """A request's deadline as the rest of the device can count with it; one of more than a month is a month.
+
+    Raises:
+        UsageError: it is no time.
+    """
+    try:
+        limit_s = float(deadline_s)
+    except (TypeError, ValueError):
+        limit_s = math.nan
+    if not limit_s >= 0.0:
+        raise UsageError(f"a deadline is a number of seconds from 0 on, not {deadline_s!r}")
+    return min(limit_s, _LONGEST_S)
 
 
 TIMEOUTS = Timeouts()

@@ -148,7 +148,7 @@ class Lanes:
                 self._threads.append(thread)
                 thread.start()
         self._counters.add(offered=1)
-        if oldest is not None and oldest.future.set_running_or_notify_cancel():
+        if oldest is not None and self._begins(oldest):
             self._counters.add(dropped=1)
             oldest.future.set_exception(Dropped("a newer input took its place in the queue"))
         return request.future
@@ -184,7 +184,8 @@ class Lanes:
                 dropped, self._waiting = list(self._waiting), deque()
             self._changed.notify_all()
         for request in dropped:
-            if request.future.set_running_or_notify_cancel():
+            if self._begins(request):
+                self._counters.add(failed=1)
                 request.future.set_exception(FrameCancelled("the session was closed"))
         for thread in self._threads if is_waiting else ():
             if thread is not threading.current_thread():
@@ -196,12 +197,19 @@ class Lanes:
 
     def _run(self) -> None:
         while (request := self._next()) is not None:
-            if request.future.set_running_or_notify_cancel():
+            if self._begins(request):
                 self._serve(request)
             del request  # its input must not live until the next one comes
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
+
+    def _begins(self, request: _Request) -> bool:
+        """Whether anybody still wants a request that waited; nobody can withdraw it unseen from now on."""
+        is_wanted = request.future.set_running_or_notify_cancel()
+        if not is_wanted:
+            self._counters.add(withdrawn=1)
+        return is_wanted
 
     def _next(self) -> _Request | None:
         with self._changed:
@@ -214,10 +222,10 @@ class Lanes:
             return self._waiting.popleft()
 
     def _serve(self, request: _Request) -> None:
-        left_s = request.deadline_s
-        if left_s is not None:
-            left_s = max(0.0, left_s - (self._now() - request.submitted_s))
         try:
+            left_s = request.deadline_s
+            if left_s is not None:
+                left_s = max(0.0, left_s - (self._now() - request.submitted_s))
             answer = self._answer(request.given, deadline_s=left_s, order=request.order, until=request.future)
         except BaseException as error:
             request.future.set_exception(error)

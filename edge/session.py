@@ -19,7 +19,7 @@ from edge.answer import Answer, assemble
 from edge.answering import answered
 from edge.client import Client
 from edge.clock import DeviceClock
-from edge.config import TIMEOUTS, Timeouts
+from edge.config import TIMEOUTS, Timeouts, limited_s
 from edge.errors import FrameCancelled
 from edge.evidence import Evidence
 from edge.keeper import WorkerHealth
@@ -117,7 +117,7 @@ class Session:
             runtime=runtime,
             engine={"device": device, "threads": threads, "allow_ops": tuple(allow_ops)},
             clock=DeviceClock(slowdown=slowdown),
-            deadline_s=deadline_s,
+            deadline_s=None if deadline_s is None else limited_s(deadline_s),
             may_fall_back=fallback and not pin_plan,
             is_pinned=pin_plan,
             is_adaptive=adapt and not pin_plan,
@@ -145,11 +145,13 @@ class Session:
         self._opened: Parts | None = None
 
     def open(self) -> Session:
-        """Open the bundle and the engine, and reach a worker where one is needed.
+        """Open the bundle and the engine, and reach a worker where one is needed; nothing where it is open.
 
         Raises:
             CleftError: the model, the device or the worker cannot be had.
         """
+        if self._opened is not None:
+            return self
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             self._opened = Parts(
@@ -255,17 +257,20 @@ class Session:
 
         Raises:
             InputError: it does not fit the model.
+            UsageError: the deadline makes no sense.
             EdgeError: the worker was needed and could not be had; only without ``fallback``.
         """
+        limit_s = self._limit_s(deadline_s)
         self._counters.add(offered=1)
-        return self._answer_one(given, deadline_s=self._limit_s(deadline_s), order=next(self._orders))
+        return self._answer_one(given, deadline_s=limit_s, order=next(self._orders))
 
     def submit(self, given: object, *, deadline_s: float | None = None) -> Pending:
         """The same on one of ``depth`` lanes; the future raises ``Dropped`` where a newer input took its place.
 
-        Its ``withdraw`` takes the request back, begun or not.
+        Its ``withdraw`` takes the request back, begun or not. The input must not change until it is answered.
 
         Raises:
+            UsageError: the deadline makes no sense.
             FrameCancelled: the session was closed.
         """
         return self._lanes.submit(given, deadline_s=self._limit_s(deadline_s))
@@ -306,7 +311,7 @@ class Session:
         return self._opened
 
     def _limit_s(self, deadline_s: float | None) -> float | None:
-        return self._options.deadline_s if deadline_s is None else deadline_s
+        return self._options.deadline_s if deadline_s is None else limited_s(deadline_s)
 
     def _answer_one(self, given: object, *, deadline_s: float | None, order: int, until: Until | None = None) -> Answer:
         """One request, from its input to its answer, on the calling thread."""

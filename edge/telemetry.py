@@ -16,7 +16,7 @@ COUNTERS: Mapping[str, str] = MappingProxyType(
         "answered": "requests answered, wherever they were computed",
         "failed": "requests that ended in an error",
         "dropped": "requests dropped from a full queue for newer ones",
-        "withdrawn": "requests taken back after they had begun",
+        "withdrawn": "requests taken back by whoever gave them",
         "finished_here": "requests that the worker was to finish and this device did",
         "late": "requests answered after their deadline",
         "resent": "frames sent again: to another worker, on a new session, or after bytes arrived corrupt",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from edge.advisor import Selected
 from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
 from edge.errors import WorkerRefused
+from edge.sample import to_sample
 from partitioner.bundle import Bundle
 from partitioner.errors import CleftError, InputError, PlanError, UsageError
 from partitioner.segments import Cuts
@@ -112,7 +114,9 @@ def test_a_plan_that_is_chosen_is_predicted_and_run(worker: EmbeddedWorker, digi
         given = inputs_of(digits)
         selected = session.select(given)
         assert selected.predicted is not None
-        assert selected.predicted.candidate.cut_id == session(given).cut_id
+        answer = session(given)
+        assert selected.predicted.candidate.cut_id == answer.cut_id
+        assert answer.predicted_s == pytest.approx(selected.predicted_s(to_sample(given, digits)))
         assert session.evidence().edge.slowdown == 30
         assert session.evidence().cloud.slowdown == 1
 
@@ -163,6 +167,16 @@ def test_each_length_is_predicted_and_planned_for_itself(
         assert select(3) is not long
         assert select(64) is not long
         assert select(64).predicted == long.predicted
+
+
+def test_a_deadline_may_be_endless_but_must_be_a_time(worker: EmbeddedWorker, digits: Bundle) -> None:
+    with edge.Session(digits, cloud=worker.target, cut="cloud") as session:
+        for deadline_s in (1e12, math.inf):
+            assert session(inputs_of(digits), deadline_s=deadline_s).where == "cloud"
+            assert session.submit(inputs_of(digits), deadline_s=deadline_s).result().where == "cloud"
+        for nonsense in (math.nan, -1.0):
+            with pytest.raises(UsageError, match="deadline"):
+                session.submit(inputs_of(digits), deadline_s=nonsense)
 
 
 def test_a_pinned_cut_stays_whatever_comes(worker: EmbeddedWorker, wording: Bundle) -> None:

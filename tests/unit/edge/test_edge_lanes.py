@@ -137,6 +137,20 @@ def test_a_live_source_keeps_the_newest_and_never_loses_what_was_begun(make: Mak
     assert work.counters.snapshot()["offered"] == 5
 
 
+def test_what_was_withdrawn_or_left_before_it_began_is_counted_too(make: Make) -> None:
+    work = Work(is_open=False)
+    lanes = make(work, depth=1, most_waiting=3)
+    lanes.submit("under way")
+    work.wait_begun(1)
+    lanes.submit("withdrawn").withdraw()
+    left = lanes.submit("left")
+    lanes.close(is_abrupt=True, is_waiting=False)
+    with pytest.raises(FrameCancelled):
+        left.result(WAIT_S)
+    counted = work.counters.snapshot()
+    assert (counted["offered"], counted["withdrawn"], counted["failed"]) == (3, 1, 1)
+
+
 def test_nothing_is_dropped_while_a_lane_is_free(make: Make) -> None:
     work = Work(is_open=False)
     lanes = make(work, depth=4, live="drop-oldest")
