@@ -6,7 +6,7 @@ and by finishes, each of which ends one request. Whoever holds the engine hands 
 nobody else wants costs two uncontended lock operations (about a microsecond).
 
 How long a turn may have to be waited for is learned from the longest of the last turns, where there was a queue
-lately; a request that must be home by its deadline sets off that much earlier.
+lately; a request that must be home by its deadline sets off that much earlier. Measuring and first runs do not count.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Turnstile:
         try:
             yield
         finally:
-            self._leave(self._now() - begun_s)
+            self._leave(self._now() - begun_s if order < LAST else None)
 
     @property
     def likely_wait_s(self) -> float:
@@ -124,14 +124,14 @@ class Turnstile:
             self._queued_s = self._now()
             waiter = _Waiter(order, is_finish=is_finish)
             heapq.heappush(self._line, waiter)
-        if until is None:
-            waiter.gate.acquire()
-            return
-        glance_s, most_s = _GLANCES_S
-        while not waiter.gate.acquire(timeout=glance_s):
-            if until.is_answered and self._withdraw(waiter):
-                raise NotWanted
-            glance_s = min(2 * glance_s, most_s)
+        try:
+            is_through = waiter.wait(until)
+        except BaseException:  # such as an interrupt from the keyboard: whoever leaves must not be handed the turn
+            if not self._withdraw(waiter):
+                self._leave()
+            raise
+        if not is_through and self._withdraw(waiter):
+            raise NotWanted
 
     def _withdraw(self, waiter: _Waiter) -> bool:
         """Leave the line; false where the turn has just come."""
@@ -142,9 +142,11 @@ class Turnstile:
             heapq.heapify(self._line)
             return True
 
-    def _leave(self, held_s: float) -> None:
+    def _leave(self, held_s: float | None = None) -> None:
+        """Hand the engine on; ``held_s`` is how long the turn took, where such a turn may come again."""
         with self._lock:
-            self._held_s.append(held_s)
+            if held_s is not None:
+                self._held_s.append(held_s)
             if self._line:
                 heapq.heappop(self._line).gate.release()
             else:
@@ -161,6 +163,17 @@ class _Waiter:
         self.place = (not is_finish, order)
         self.gate = threading.Lock()
         self.gate.acquire()
+
+    def wait(self, until: Until | None) -> bool:
+        """Wait for the turn; false where ``until`` has come meanwhile."""
+        if until is None:
+            return self.gate.acquire()
+        glance_s, most_s = _GLANCES_S
+        while not self.gate.acquire(timeout=glance_s):
+            if until.is_answered:
+                return False
+            glance_s = min(2 * glance_s, most_s)
+        return True
 
     def __lt__(self, other: _Waiter) -> bool:
         return self.place < other.place

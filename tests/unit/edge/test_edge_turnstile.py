@@ -120,6 +120,19 @@ def test_a_turn_that_is_no_longer_wanted_is_given_up_while_another_holds_the_eng
         pass
 
 
+def test_an_interrupt_while_waiting_leaves_the_engine_to_the_others() -> None:
+    class Interrupted(Signal):
+        @property
+        def is_answered(self) -> bool:
+            raise KeyboardInterrupt
+
+    turnstile = Turnstile()
+    with turnstile.turn(0), pytest.raises(KeyboardInterrupt), turnstile.turn(1, until=Interrupted()):
+        raise AssertionError("it held the engine")
+    with turnstile.turn(2):
+        assert turnstile.waiting == 0
+
+
 def test_the_line_is_bounded_but_never_closed_to_a_finish() -> None:
     line = Queue(Turnstile(most_waiting=1))
     line.join("first", 1)
@@ -135,6 +148,8 @@ def test_a_wait_is_expected_only_where_there_was_a_queue_lately() -> None:
     with turnstile.turn(0):
         now_s[0] += 0.5
     assert turnstile.likely_wait_s == 0.0
+    with turnstile.turn(LAST):  # measuring, which does not come again
+        now_s[0] += 20.0
     line = Queue(turnstile)
     line.join("one", 1)
     assert turnstile.likely_wait_s == pytest.approx(0.5)
