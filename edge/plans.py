@@ -207,17 +207,28 @@ class Plans:
         return state
 
     def _steered(self, state: _Kind, sample: Sample) -> Chosen:
-        """What the link and the load want now where it can run, else what ran before."""
+        """What the link and the load want now where it can run, else what ran before.
+
+        Raises:
+            NoWorker: there is none, and this device is not to answer for want of one.
+        """
         assert self._steering is not None
         assert self._fleet is not None
         assert state.planner is not None
-        client = self._fleet.current()
+        client, ran = self._fleet.current(), state.current
+        is_home = ran is not None and ran.selected.plan.is_local
+        if client is None and not is_home and not self._is_stranded(NoWorker()):
+            if ran is not None:
+                return ran
+            client = self._fleet.wait(self._fleet.patience_s)
+            if client is None:
+                raise NoWorker
         target = None if client is None else client.target
         candidate = self._steering.choose(state.kind, state.planner, target=target).candidate
         wanted = state.ready.get((candidate.cut_id, candidate.codec))
         if client is None:
             wanted = wanted or self._made(state, candidate, "")
-            return replace(wanted, is_stranded=wanted.selected.plan.is_local)
+            return replace(wanted, is_stranded=wanted.selected.plan.is_local and not is_home)
         if wanted is not None and self._can_run(client, wanted):
             state.current = wanted
         elif state.current is None or not self._can_run(client, state.current):

@@ -95,14 +95,17 @@ def test_a_late_worker_is_not_waited_for_past_the_deadline(start_worker: Start, 
         assert not session(inputs_of(digits), deadline_s=10).is_fallback
 
 
-def test_without_fallback_the_loss_is_an_error_of_one_line(start_worker: Start, digits: Bundle) -> None:
+@pytest.mark.parametrize("cut", ["cloud", "auto"])
+def test_without_fallback_the_loss_is_an_error_of_one_line(cut: str, start_worker: Start, digits: Bundle) -> None:
     worker = start_worker(digits)
-    with edge.Session(digits, cloud=worker.target, cut="cloud", fallback=False) as session:
-        session(inputs_of(digits))
+    options = {"fallback": False, "profile_budget_s": 0.1, "slowdown": 300.0}
+    with edge.Session(digits, cloud=worker.target, cut=cut, **options) as session:
+        assert session(inputs_of(digits)).where == "cloud"
         kill(worker, signal.SIGKILL)
-        with pytest.raises(edge.EdgeError) as caught:
-            session(inputs_of(digits))
-    assert "\n" not in str(caught.value)
+        for _ in range(2):
+            with pytest.raises(edge.EdgeError) as caught:
+                session(inputs_of(digits))
+            assert "\n" not in str(caught.value)
 
 
 def test_a_worker_that_comes_back_is_used_again(start_worker: Start, digits: Bundle) -> None:
