@@ -21,9 +21,11 @@ import grpc
 from edge.answer import Answer
 from edge.errors import (
     DeadlineExceeded,
+    DeviceBusy,
     Dropped,
     EdgeError,
     FrameCancelled,
+    NoWorker,
     WorkerLost,
     WorkerRefused,
     WorkerUnreachable,
@@ -255,11 +257,11 @@ def status_of(error: Exception) -> grpc.StatusCode:
             return grpc.StatusCode.DEADLINE_EXCEEDED
         case FrameCancelled() | CancelledError():
             return grpc.StatusCode.CANCELLED
-        case Dropped():
+        case Dropped() | DeviceBusy():
             return grpc.StatusCode.RESOURCE_EXHAUSTED
         case WorkerRefused():
             return to_status(error_of(error.code, error.detail))
-        case WorkerLost() | WorkerUnreachable():
+        case WorkerLost() | WorkerUnreachable() | NoWorker():
             return grpc.StatusCode.UNAVAILABLE
         case _:
             return grpc.StatusCode.INTERNAL

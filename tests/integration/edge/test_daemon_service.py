@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from edge.answer import Answer, Times
 from edge.cli import main
 from edge.daemon import Daemon, DaemonConfig, Entry, ListenError, NothingToServe
-from edge.errors import DeadlineExceeded, Dropped, EdgeError, WorkerLost, WorkerRefused
+from edge.errors import DeadlineExceeded, DeviceBusy, Dropped, EdgeError, NoWorker, WorkerLost, WorkerRefused
 from edge.lanes import Pending
 from partitioner.bundle import Bundle
 from partitioner.errors import InputError, SegmentError, UsageError
@@ -308,6 +308,8 @@ def test_bytes_that_are_no_message_are_refused(site: Site) -> None:
         (WorkerRefused("OVERLOADED", "full"), "RESOURCE_EXHAUSTED"),
         (WorkerRefused("DRAINING", "stopping"), "UNAVAILABLE"),
         (Dropped("a newer input took its place"), "RESOURCE_EXHAUSTED"),
+        (DeviceBusy(256), "RESOURCE_EXHAUSTED"),
+        (NoWorker(), "UNAVAILABLE"),
         (SegmentError("a kernel failed"), "INTERNAL"),
         (EdgeError("something of ours"), "INTERNAL"),
         (ValueError("secret of our own"), "INTERNAL"),
