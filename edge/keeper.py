@@ -304,9 +304,9 @@ class Keeper:
             self._took_s = took_s if self._took_s is None else min(self._took_s, took_s)
             others, self._dials = self._dials, []
             self._spent = [each for each in (*self._spent, *others) if not each.is_done]
+        self._on_change()
         for each in others:
             each.cancel()
-        self._on_change()
 
     def _part(self, client: Client, now_s: float) -> None:
         """A session broke, or its worker drains: no more frames for it; dial another."""

@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +30,7 @@ from protos.chunks import chunk_bytes
 
 _POLICY_LOG = logging.getLogger("edge.policy")
 _KEPT_DECISIONS = 256
+_KEPT_KINDS = 64
 _REBUILD_S = 1.0
 _MATTERS = math.log(1.08)
 """A factor that moved by less does not change the table."""
@@ -91,7 +92,7 @@ class Steering:
         self._lock = threading.Lock()
         self._links: dict[str, Estimator] = {}
         self._burdens: dict[str, Burden] = {}
-        self._kinds: dict[Hashable, _Kind] = {}
+        self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
         self._decisions: deque[Decided] = deque(maxlen=_KEPT_DECISIONS)
 
     @property
@@ -290,6 +291,9 @@ class Steering:
         state = self._kinds.get(kind)
         if state is None:
             state = self._kinds[kind] = _Kind(policy=Policy(self._settings))
+            if len(self._kinds) > _KEPT_KINDS:
+                self._kinds.popitem(last=False)
+        self._kinds.move_to_end(kind)
         if state.planner is not planner:
             state.planner, state.corrected, state.applied = planner, None, None
             state.rows = rows_of(planner.everything)

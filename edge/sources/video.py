@@ -116,7 +116,10 @@ def _decoded(container: InputContainer, path: str) -> Iterator[VideoFrame]:
 def _pixels(frame: VideoFrame) -> npt.NDArray[np.uint8]:
     if frame.width * frame.height > MAX_PIXELS:
         raise InputError(f"a frame of {frame.width} x {frame.height} is over the limit of {MAX_PIXELS:,} pixels")
-    pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    try:
+        pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    except (OSError, ValueError) as error:  # FFmpeg's own errors are both
+        raise InputError(f"a frame of {frame.format.name} cannot be read: {_reason(error)}") from error
     turns = round(getattr(frame, "rotation", 0) / 90)  # PyAV tells it from 14 on
     return np.ascontiguousarray(np.rot90(pixels, turns))
 

@@ -115,6 +115,16 @@ def steering(now_s: list[float]) -> Steering:
     return made
 
 
+def test_of_kinds_without_end_the_last_are_remembered():
+    made = steering([0.0])
+    for kind in range(100):
+        made.choose(kind, PLANNER, target=TARGET)
+    best = PLANNER.everything.candidates[0]
+    made.note_answer(0, best, head_s=0.1, tail_s=0.1)
+    assert len(made._kinds) == 64
+    assert 99 in made._kinds
+
+
 def test_every_change_is_counted_kept_and_logged_in_one_line(caplog):
     now_s = [0.0]
     counters = Counters()
