@@ -14,7 +14,8 @@ DEFAULT_PORT = 50051
 class Config:
     """How a worker listens, computes and protects itself.
 
-    What one session may hold is bounded in frames, plans and bytes, and what all together hold in plans and bytes;
+    What one session may hold is bounded in frames, plans and bytes, and what all together hold in different plans and
+    in bytes;
     frames of all sessions wait in ``max_queued_frames`` places, and the rest is refused. At most ``max_batch`` frames
     run as one, which wait for each other for up to ``batch_wait_s``, and never while the machine is idle.
     """

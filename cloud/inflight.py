@@ -14,11 +14,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud import frames
-from cloud.batching import Batcher, ShapeGroup, Shapes
+from cloud.batching import ShapeGroup, Shapes
+from cloud.held import ReadyPlan
 from cloud.outbox import Outbox
 from cloud.site import Site
 from cloud.store import Prepared
-from partitioner.plan import Plan
 from protos import messages as pb
 from protos.chunks import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Assembler
 from protos.errors import (
@@ -37,16 +37,6 @@ from protos.tensors import check_headers, join
 _REMEMBERED = 1024
 _RETRY_S = 0.05
 _CLIENTS = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyPlan:
-    """A plan that Run may name; a stage that is not the worker's has no segment and no batcher."""
-
-    plan: Plan
-    stages: tuple[Prepared | None, ...]
-    batchers: tuple[Batcher | None, ...]
-    prepare_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -201,8 +191,8 @@ class InFlight:
         unpacked_bytes = check_headers(run.tensors, run.payload_bytes, self._limits)
         frames.check_inputs(prepared, run.tensors)
         charged_bytes = run.payload_bytes + unpacked_bytes
-        if charged_bytes > config.max_session_bytes:
-            raise TooLarge(f"the frame needs {charged_bytes} bytes; a session has {config.max_session_bytes}")
+        if charged_bytes > (most_bytes := min(config.max_session_bytes, config.max_worker_bytes)):
+            raise TooLarge(f"the frame needs {charged_bytes} bytes; a session has {most_bytes}")
         if self._charged_bytes + charged_bytes > config.max_session_bytes:
             raise Overloaded("the session's frames hold all the memory it has", retry_after_s=_RETRY_S)
         if self._site.tally.bytes_held + charged_bytes > config.max_worker_bytes:

@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from cloud.batching import Batchers
 from cloud.config import Config, address
 from cloud.errors import ListenError, NoModelError
+from cloud.held import HeldPlans
 from cloud.profiling import Measure, Profiler, measure_bundle
 from cloud.servicer import Servicer
 from cloud.site import Site, Tally
@@ -125,6 +126,7 @@ class Server:
             store=store,
             worker=self._worker,
             batchers=Batchers(most=config.max_batch),
+            plans=HeldPlans(most=config.max_worker_plans),
             tally=tally,
             clock=time.monotonic,
         )

@@ -14,7 +14,8 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 
 from cloud import frames
-from cloud.inflight import InFlight, ReadyPlan
+from cloud.held import ReadyPlan
+from cloud.inflight import InFlight
 from cloud.jobs import Ticket
 from cloud.outbox import Outbox
 from cloud.plans import read_plan
@@ -97,8 +98,8 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, self._ended, return_exceptions=True)
-            self._site.tally.plans_held -= len(self._plans)
-            self._plans.clear()
+            while self._plans:
+                self._site.plans.release(self._plans.popitem()[0])
 
     def drain(self, *, reason: str, grace_s: float) -> None:
         """Tell the client to move on, take nothing new, and end when what is in flight is answered."""
@@ -241,6 +242,9 @@ class Session:
         except WireError as error:
             self._outbox.put(pb.ToEdge(failed=to_failed(error, plan_id=plan_id)))
             return
+        if (held := self._site.plans.get(plan_id)) is not None:
+            self._hold(held)
+            return
         self._proposals[plan_id] = asyncio.create_task(self._prepare(plan, model))
         self._note_idle()
 
@@ -249,9 +253,9 @@ class Session:
             raise Draining("the worker is going away: propose this to another")
         if len(self._proposals) >= self._config.max_proposals:
             raise Overloaded(f"{self._config.max_proposals} proposals are under way", retry_after_s=_RETRY_S)
-        if self._site.tally.plans_held >= self._config.max_worker_plans:
-            raise Overloaded(f"the worker holds {self._config.max_worker_plans} plans", retry_after_s=_PLANS_RETRY_S)
         plan = read_plan(proposal, self._config)
+        if self._site.plans.is_full and self._site.plans.get(plan.plan_id) is None:
+            raise Overloaded(f"the worker holds {self._site.plans.most} plans", retry_after_s=_PLANS_RETRY_S)
         model = self._site.store.get(plan.model_digest)
         if model is None:
             raise UnknownModel(f"no model of digest {plan.model_digest[:12]!r}... is served here")
@@ -287,16 +291,21 @@ class Session:
                 batchers=tuple(None if each is None else self._site.batchers.of(model, each) for each in stages),
                 prepare_s=self._site.clock() - start_s,
             )
-            self._plans[plan.plan_id] = ready
-            if len(self._plans) > self._config.max_plans:
-                del self._plans[next(iter(self._plans))]  # a client that still wants it proposes it again
-                self._site.tally.counts["plans_evicted"] += 1
-            else:
-                self._site.tally.plans_held += 1
-            self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan.plan_id, prepare_s=ready.prepare_s)))
+            self._hold(ready)
         finally:
             self._proposals.pop(plan.plan_id, None)
             self._note_idle()
+
+    def _hold(self, ready: ReadyPlan) -> None:
+        """Keep a plan, and say that it is ready; a client that still wants what has to go for it proposes it again."""
+        plan_id = ready.plan.plan_id
+        self._plans[plan_id] = self._site.plans.hold(ready)
+        if len(self._plans) > self._config.max_plans:
+            oldest = next(iter(self._plans))
+            del self._plans[oldest]
+            self._site.plans.release(oldest)
+            self._site.tally.counts["plans_evicted"] += 1
+        self._outbox.put(pb.ToEdge(ready=pb.Ready(plan_id=plan_id, prepare_s=ready.prepare_s)))
 
     def _note_idle(self) -> None:
         if self._frames or self._proposals:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cloud.batching import Batchers
 from cloud.config import Config
+from cloud.held import HeldPlans
 from cloud.store import Store
 from cloud.worker import Worker
 from protos import messages as pb
@@ -21,7 +22,6 @@ class Tally:
     """
 
     sessions: int = 0
-    plans_held: int = 0
     bytes_held: int = 0
     frames_answered: int = 0
     frames_failed: int = 0
@@ -35,12 +35,13 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A worker: its options, models, compute thread, batches and counters; ``clock`` is monotonic."""
+    """A worker: its options, models, compute thread, batches, plans and counters; ``clock`` is monotonic."""
 
     config: Config
     store: Store
     worker: Worker
     batchers: Batchers
+    plans: HeldPlans
     tally: Tally
     clock: Callable[[], float]
 

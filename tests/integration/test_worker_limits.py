@@ -165,20 +165,43 @@ def test_a_session_that_ends_amid_a_frame_lets_go_of_its_segments():
         until(lambda: gc.collect() >= 0 and not engine.made, "letting go")
 
 
-def test_the_plans_of_all_sessions_are_bounded_and_come_free_with_their_sessions():
+def test_the_different_plans_of_all_sessions_are_bounded_and_come_free_with_their_sessions():
     with live_worker(test_config(max_worker_plans=2)) as worker:
         with Talker(worker.target) as first, Talker(worker.target) as second:
             first.hello()
             second.hello()
             assert first.propose(plan_for()).HasField("ready")
-            assert second.propose(plan_for()).HasField("ready")
+            assert second.propose(plan_for(codec="int8")).HasField("ready")
             refused = first.propose(plan_for(codec="fp16")).failed
             assert refused.code == pb.Code.CODE_OVERLOADED
             assert refused.retry_after_s > 0
             assert first.propose(plan_for()).HasField("ready")
+            assert first.propose(plan_for(codec="int8")).HasField("ready")
         with Talker(worker.target) as third:
             third.hello()
             until(lambda: third.propose(plan_for(codec="fp16")).HasField("ready"), "a free place")
+
+
+def test_a_plan_that_another_session_holds_is_ready_at_once_and_stays_when_that_one_leaves():
+    engine = FakeEngine()
+    with live_worker(engine=engine) as worker, Talker(worker.target) as second:
+        with Talker(worker.target) as first:
+            first.hello()
+            assert first.propose(plan_for()).HasField("ready")
+            warmed = engine.runs
+            second.hello()
+            assert second.propose(plan_for()).HasField("ready")
+            assert engine.runs == warmed
+        second.run(1, plan_for(), X)
+        np.testing.assert_array_equal(second.answer(1)["y"], X * 2)
+
+
+def test_a_frame_that_could_never_be_held_is_refused_for_good():
+    with live_worker(test_config(max_worker_bytes=100)) as worker, Talker(worker.target) as session:
+        session.hello()
+        session.propose(plan_for())
+        session.run(1, plan_for(), X)
+        assert refusal(session, 1).code == "TOO_LARGE"
 
 
 def test_too_many_sessions_are_refused():

@@ -186,7 +186,7 @@ def test_nothing_is_left_of_a_frame_that_nobody_wants(stage, is_cancelled):
         until(lambda: is_empty(worker), "letting go")
         if stage in ("waits", "runs"):
             assert engine.stopped.wait(WAIT_S)
-        until(lambda: site_of(worker).tally.plans_held == 0, "letting go of plans")
+        until(lambda: not site_of(worker).plans, "letting go of plans")
         assert (7.0 in engine.ran) == (stage == "answer on its way")
 
 

@@ -11,6 +11,7 @@ from by_hand import X
 from loopback import WAIT_S, FakeBundle, FakeEngine, plan_for, plan_message, test_config
 
 from cloud.batching import Batchers
+from cloud.held import HeldPlans
 from cloud.session import Session
 from cloud.site import Site, Tally
 from cloud.store import Model, Store
@@ -60,6 +61,7 @@ def test_a_drain_ends_only_when_every_answer_was_taken():
             store=Store([Model(bundle=bundle, engine=FakeEngine())]),
             worker=worker,
             batchers=Batchers(most=1),
+            plans=HeldPlans(most=1),
             tally=tally,
             clock=time.monotonic,
         )
@@ -69,7 +71,7 @@ def test_a_drain_ends_only_when_every_answer_was_taken():
         async def messages() -> AsyncIterator[pb.ToWorker]:
             yield hello
             yield propose
-            await until(lambda: tally.plans_held)
+            await until(lambda: site.plans)
             taking.clear()
             for message in frames:
                 yield message
