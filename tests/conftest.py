@@ -5,6 +5,7 @@ One torch thread, because 1 against 2 threads changes results in the last bit. M
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -68,6 +69,17 @@ def _nothing_is_left_behind() -> Iterator[None]:
     for child in alive:
         child.kill()
     assert not alive, "a process outlived its test"
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_of_one_test() -> Iterator[None]:
+    """A long-running command that is run in this process sends its log to a stderr that is closed after the test."""
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    yield
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler and each not in handlers]:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

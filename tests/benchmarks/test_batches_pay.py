@@ -37,8 +37,10 @@ FULL = os.environ.get("CLEFT_BENCH") == "full"
 ROUNDS, ROUND_S = (12, 2.0) if FULL else (5, 0.25)
 CLIENTS = 8
 LEAST = 0.93 if FULL else 0.85
-NETWORKS = ("digits", "channel_shuffle", "efficientnet_style", "unet") + (
-    ("torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:vit_b_16") if FULL else ()
+NETWORKS = ("digits", "channel_shuffle") + (
+    ("efficientnet_style", "unet", "torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:vit_b_16")
+    if FULL
+    else ()
 )
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900 if FULL else 120)]
