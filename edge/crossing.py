@@ -83,7 +83,10 @@ class Crossing(Generic[R]):
         client = self._workers.current()
         error: EdgeError = NoWorker()
         sent_to = ""
-        for _ in range(_TRIES):
+        is_over = finish is not None and clock.is_over
+        if is_over:
+            error = DeadlineExceeded(clock.whole_s)
+        for _ in range(0 if is_over else _TRIES):
             if client is None:
                 client = self._workers.wait(max(0.0, min(self._workers.patience_s, clock.left_s)))
             if client is None or (sent_to and not clock.left_s):
@@ -220,6 +223,11 @@ class _Limits:
     def whole_s(self) -> float:
         """From the beginning to the end."""
         return max(0.0, self.expires_s - self._begun_s)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that begins now can be in time: a frame would take the link from those that can."""
+        return self._now() >= self.expires_s
 
     @property
     def left_s(self) -> float:

@@ -7,6 +7,7 @@ the cut whatever becomes of the worker (``edge.crossing``).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from partitioner.inputs import Sample
 from partitioner.plan import SOURCE, Plan, Segment
 from partitioner.runtimes import Array
 from protos.pictures import PICTURES
+
+_TELL_EVERY_S = 60.0
+"""People are told no oftener that a worker fails which is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class Walker:
         self.crossing: Crossing[Client] | None = None
         self.paces = Paces()
         self.is_worker_down = False
+        self._told_s = -math.inf
 
     def walk(self, plan: Plan, sample: Sample, spent: Spent, request: Request) -> dict[str, Array]:
         """Every tensor that running a plan on a sample makes, by name.
@@ -107,12 +112,14 @@ class Walker:
         return self._may_fall_back and (self.crossing is None or self.crossing.may_finish(error))
 
     def note_down(self, error: EdgeError) -> None:
-        """Tell people once that the worker is not there."""
-        if not self.is_worker_down:
-            is_gone = isinstance(error, WorkerLost | WorkerUnreachable | NoWorker)
-            until = "the rest until the worker is back" if is_gone else "what the worker does not"
-            self._notify(f"{error}; this device finishes {until}")
-        self.is_worker_down = True
+        """Tell people that the worker is not there, once, or that it fails, now and then."""
+        if isinstance(error, WorkerLost | WorkerUnreachable | NoWorker):
+            if not self.is_worker_down:
+                self._notify(f"{error}; this device finishes the rest until the worker is back")
+            self.is_worker_down = True
+        elif not self.is_worker_down and time.monotonic() - self._told_s >= _TELL_EVERY_S:
+            self._told_s = time.monotonic()
+            self._notify(f"{error}; this device finishes what the worker does not")
 
     def _prepared(self, sample: Sample, spent: Spent) -> dict[str, Array]:
         assert sample.source is not None

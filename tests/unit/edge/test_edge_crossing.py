@@ -70,6 +70,14 @@ def test_where_nobody_could_be_in_time_the_device_answers_all_the_same(scene: Sc
     assert crossed.made is MADE
 
 
+def test_what_comes_after_its_deadline_is_not_sent(scene: Scene) -> None:
+    workers = scene.workers(reply())
+    crossed = scene.cross(workers, deadline_s=0.0)
+    assert crossed.made is MADE
+    assert workers.up[0].flights == []
+    assert workers.failures == []
+
+
 def test_home_is_gone_to_where_that_is_predicted_to_be_sooner_and_the_frame_goes_on(scene: Scene) -> None:
     workers = scene.workers(reply(), takes_s=NEVER_S)
     begun_s = scene.clock.now_s

@@ -1,19 +1,12 @@
 from __future__ import annotations
 
-import time
-from typing import cast
-
 import numpy as np
 import pytest
 
 from edge.frames import Progress
 from edge.outlook import Outlook, Paces, pace_key
-from edge.runner import Runner
 from edge.turnstile import Turnstile
-from edge.walker import Walker
-from partitioner.graph import Graph
 from partitioner.inputs import Sample
-from partitioner.plan import Plan, Segment, Stage
 
 KEY = ("plan", 0)
 PROGRESS = Progress(acked_bytes=0, total_bytes=1, waited_s=0.0)
@@ -56,27 +49,3 @@ def test_what_a_short_input_took_says_nothing_of_a_long_one() -> None:
     paces.note(pace_key("plan", short), 0.01)
     assert paces.of(pace_key("plan", longer)) == 0.01
     assert paces.of(pace_key("plan", long)) is None
-
-
-def test_a_rehearsal_goes_by_the_second_run_for_the_first_is_slower() -> None:
-    class Cold:
-        runs = 0
-
-        def tensors_of(self, sample: Sample) -> dict[str, object]:
-            return {}
-
-        def compute(self, segment: Segment, values: object) -> dict[str, object]:
-            self.runs += 1
-            if self.runs == 1:
-                time.sleep(0.1)
-            return {}
-
-    digest = "ab" * 32
-    segment = Segment(model_digest=digest, inputs=("x",), outputs=("y",))
-    plan = Plan(model_digest=digest, stages=(Stage(segment=segment, place="cloud", codecs={}),))
-    sample = Sample(name="x", tensors={}, nbytes_original=0)
-    walker = Walker(cast(Graph, None), cast(Runner, Cold()), may_fall_back=True, notify=print)
-    walker.rehearse(plan, sample, slowdown=1.0)
-    took_s = walker.paces.of(pace_key(plan.plan_id, sample))
-    assert took_s is not None
-    assert took_s < 0.1
