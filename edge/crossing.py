@@ -114,6 +114,7 @@ class Crossing(Generic[R]):
     def _try(self, client: R, cargo: Cargo, clock: _Limits, check: Check, finish: Finish | None) -> Crossed:
         """One frame to one worker."""
         self._workers.ready(client, cargo.plan, clock.left_s)
+        begun_s = self._now()
         flight = client.submit(
             cargo.plan.plan_id,
             cargo.stage,
@@ -130,17 +131,23 @@ class Crossing(Generic[R]):
         if made is not None:
             late = DeadlineExceeded(clock.whole_s)
             if not clock.left_s:
-                self._workers.note_failure(client, late)
+                self._note_late(client, flight, late, self._now() - begun_s)
             return Crossed(made=made, why=late)
         try:
             reply = flight.result()
         except DeadlineExceeded as late:
-            self._workers.note_failure(client, late)
+            self._note_late(client, flight, late, self._now() - begun_s)
             raise
         check(reply)
         self._has_been_served = True
         self._workers.note_success(client)
         return Crossed(target=client.target, reply=reply)
+
+    def _note_late(self, client: R, flight: Flight, late: DeadlineExceeded, took_s: float) -> None:
+        """A frame was late: the worker's fault where it had all of it for longer than the link took to carry it."""
+        progress = flight.progress
+        if progress.is_held and progress.waited_s > took_s / 2:
+            self._workers.note_failure(client, late)
 
     def _finished(
         self, flight: Flight, target: str, cargo: Cargo, clock: _Limits, finish: Finish | None

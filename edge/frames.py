@@ -58,11 +58,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the payload of a frame in flight has come; ``waited_s`` is the time since it last came any further."""
+    """How far the payload of a frame in flight has come; ``waited_s`` is the time since it last came any further.
+
+    ``is_held``: the worker has all of it, and has said nothing of an answer yet.
+    """
 
     acked_bytes: int
     total_bytes: int
     waited_s: float
+    is_held: bool = False
 
     @property
     def left_bytes(self) -> int:
@@ -112,6 +116,7 @@ class Frame:
             acked_bytes=self._acked_bytes,
             total_bytes=self._payload_bytes,
             waited_s=max(0.0, time.monotonic() - self._moved_s),
+            is_held=self._acked_bytes >= self._payload_bytes and self._header is None,
         )
 
     @property

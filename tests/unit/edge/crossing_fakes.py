@@ -30,6 +30,7 @@ SENT: Mapping[str, Array] = {"x": np.arange(4.0)}
 MADE: dict[str, Array] = {"y": np.ones(1)}
 NEVER_S = float("inf")
 LOST = WorkerLost("a:1", reason="it broke")
+HELD = Progress(acked_bytes=1, total_bytes=1, waited_s=NEVER_S, is_held=True)
 
 
 def reply(value: float = 2.0) -> Reply:
@@ -59,6 +60,7 @@ class FakeFlight:
     done_s: float
     expires_s: float
     outcome: Reply | EdgeError
+    progress: Progress
     is_cancelled: bool = False
 
     @property
@@ -68,10 +70,6 @@ class FakeFlight:
     @property
     def is_answered(self) -> bool:
         return self.is_done and not self.is_cancelled and isinstance(self.outcome, Reply)
-
-    @property
-    def progress(self) -> Progress:
-        return Progress(acked_bytes=0, total_bytes=1, waited_s=0.0)
 
     def wait(self, timeout_s: float) -> bool:
         self.clock.now_s = min(self.clock.now_s + timeout_s, max(self.clock.now_s, self.done_s))
@@ -100,6 +98,7 @@ class FakeWorker:
     outcomes: list[Reply | EdgeError]
     takes_s: float = 0.01
     prepares_s: float = 0.0
+    progress: Progress = HELD
     flights: list[FakeFlight] = field(default_factory=list)
     forgotten: int = 0
 
@@ -115,7 +114,8 @@ class FakeWorker:
     ) -> FakeFlight:
         assert deadline_s is not None
         now_s = self.clock.now_s
-        self.flights.append(FakeFlight(self.clock, now_s + self.takes_s, now_s + deadline_s, self.outcomes.pop(0)))
+        done_s, expires_s = now_s + self.takes_s, now_s + deadline_s
+        self.flights.append(FakeFlight(self.clock, done_s, expires_s, self.outcomes.pop(0), self.progress))
         return self.flights[-1]
 
     def forget(self, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from crossing_fakes import LOST, MADE, NEVER_S, PLAN, SENT, FakeForecast, FakeWo
 from edge.cargo import Cargo
 from edge.crossing import Crossing
 from edge.errors import BadReply, DeadlineExceeded, FrameCancelled, NoWorker, WorkerLost, WorkerRefused
-from edge.frames import Reply
+from edge.frames import Progress, Reply
 from partitioner.errors import SegmentError
 
 
@@ -36,6 +36,23 @@ def test_the_device_begins_in_time_to_be_home_by_the_deadline(scene: Scene) -> N
     assert workers.up[0].flights[0].is_cancelled
     assert scene.counted() == {"hedged": 1, "cancelled": 1}
     assert len(workers.failures) == 1
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        Progress(acked_bytes=3, total_bytes=9, waited_s=0.9),
+        Progress(acked_bytes=9, total_bytes=9, waited_s=0.02, is_held=True),
+        Progress(acked_bytes=9, total_bytes=9, waited_s=0.9),
+    ],
+    ids=["half sent", "there for a moment", "answer under way"],
+)
+def test_a_frame_that_the_link_made_late_does_not_speak_against_the_worker(scene: Scene, progress: Progress) -> None:
+    workers = scene.workers(reply(), reply(), takes_s=NEVER_S)
+    workers.up[0].progress = progress
+    scene.cross(workers, deadline_s=1.0)
+    scene.cross(workers, deadline_s=0.05)
+    assert not workers.failures
 
 
 def test_an_answer_that_comes_while_the_device_finishes_wins(scene: Scene) -> None:
