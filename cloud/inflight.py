@@ -2,7 +2,7 @@
 
 A Run is checked in full before anything is allocated for it, and what it will hold is charged to the session until the
 last byte of its answer has been handed out. A second Run of a frame under way changes nothing; chunks of a frame that
-is over are ignored, for they were on their way when it ended.
+is over were on their way when it ended: they are acknowledged, for they tell of the link, and not looked at.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from protos.tensors import check_headers, join
 
 _REMEMBERED = 1024
 _RETRY_S = 0.05
+_MAX_UINT64 = 2**64 - 1
 _CLIENTS = itertools.count(1)
 
 
@@ -118,6 +119,8 @@ class InFlight:
         if frame is None:
             if chunk.frame_id not in self._over:
                 raise InvalidMessage(f"a chunk is of frame {chunk.frame_id}, which no Run has named")
+            end_bytes = min(chunk.offset_bytes + len(chunk.data), _MAX_UINT64)
+            self._outbox.ack(chunk.frame_id, end_bytes)
             return
         try:
             frame.assembler.add(chunk.offset_bytes, chunk.data)
@@ -143,7 +146,7 @@ class InFlight:
         self._close(frame_id)
 
     def cancel(self, frame_id: int) -> None:
-        """The client wants no more of a frame; what is on its way of one that is over will not be acknowledged."""
+        """The client wants no more of a frame, nor of the answer to one that is over."""
         self.fail(frame_id, Cancelled("the client cancelled it"))
         self._outbox.drop(frame_id)
 

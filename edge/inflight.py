@@ -2,7 +2,8 @@
 
 Callers add; the reader's thread settles. Whatever happens to a frame, it is settled exactly once, its slot comes free
 exactly once, and a message about something that is not under way changes nothing. Chunks of a withdrawn frame are
-acknowledged all the same: unacknowledged, they would fill the worker's window and hold back every later answer.
+acknowledged all the same: unacknowledged, they would fill the worker's window and hold back every later answer. What
+is under way of a frame that was withdrawn tells of the link like any payload; a probe behind it says that it is past.
 """
 
 from __future__ import annotations
@@ -120,8 +121,10 @@ class InFlight:
     def withdraw(self, frame: Frame, error: EdgeError, outbox: Outbox[pb.ToWorker]) -> None:
         """Settle a frame with an error, and tell the worker to drop it."""
         if self.settle(frame, error):
-            outbox.drop(frame.frame_id)
+            is_under_way = outbox.withdraw(frame.frame_id)
             outbox.put(pb.ToWorker(cancel=pb.Cancel(frame_id=frame.frame_id)))
+            if is_under_way:
+                outbox.put(pb.ToWorker(probe=pb.Probe(probe_id=frame.frame_id)))
 
     def take(self, message: pb.ToEdge, outbox: Outbox[pb.ToWorker]) -> None:
         """One message of the worker's."""
@@ -139,6 +142,9 @@ class InFlight:
             case "probe":
                 with self._lock:
                     waiting = self._probes.pop(message.probe.probe_id, None)
+                    is_over = waiting is None and message.probe.probe_id not in self._frames
+                if is_over:
+                    outbox.drop(message.probe.probe_id)
                 _answer(waiting, len(message.probe.data))
 
     def _take_ack(self, ack: pb.Ack, outbox: Outbox[pb.ToWorker]) -> None:
@@ -152,9 +158,9 @@ class InFlight:
 
     def _take_result(self, result: pb.Result, outbox: Outbox[pb.ToWorker]) -> None:
         frame = self._frames.get(result.frame_id)
+        outbox.drop(result.frame_id)
         if frame is None:
             return
-        outbox.drop(frame.frame_id)
         try:
             is_complete = frame.begin(result, max_bytes=self._limits.reply_bytes)
         except WireError as error:
@@ -186,11 +192,12 @@ class InFlight:
         error = refusal(status.from_failed(failed), load=_load_of(failed))
         if failed.frame_id:
             frame = self._frames.get(failed.frame_id)
+            is_late = failed.code == pb.Code.CODE_DEADLINE  # told of before all that was sent has arrived
+            (outbox.withdraw if is_late else outbox.drop)(failed.frame_id)
             if frame is not None:
                 if failed.code == pb.Code.CODE_UNKNOWN_PLAN:
                     self.forget_proposal(frame.plan_id)
-                if self.settle(frame, error):
-                    outbox.drop(frame.frame_id)
+                self.settle(frame, error)
             return
         waiting = self._proposals.get(failed.plan_id)
         if waiting is not None:

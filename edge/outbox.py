@@ -78,6 +78,14 @@ class Outbox(Generic[M]):
             self._pacer.forget(frame_id)
             self._wake()
 
+    def withdraw(self, frame_id: int) -> bool:
+        """The frame was given up: send nothing more of it; whether some is under way, which counts until it arrived."""
+        with self._ready:
+            self._payloads.pop(frame_id, None)
+            is_under_way = self._pacer.withdraw(frame_id)
+            self._wake()
+            return is_under_way
+
     def close(self) -> None:
         """End the iteration; nothing further is sent."""
         with self._ready:

@@ -80,6 +80,7 @@ class Pacer:
         self._rates: deque[float] = deque([rate_bytes_per_s], maxlen=_SAMPLES)
         self._rtt_s = rtt_s
         self._flight: deque[_Sent] = deque()
+        self._withdrawn: set[int] = set()
         self._measured = False
         self._unacked_bytes = 0
         self._delivered_bytes = 0
@@ -154,6 +155,8 @@ class Pacer:
         self._delivered_bytes += newly
         self._delivered_s = now_s
         last = done[-1]
+        if self._withdrawn:
+            self._pass_over(last.sent_s)
         interval_s = max(now_s - last.delivered_s, _MIN_INTERVAL_S)
         rate_bytes_per_s = (self._delivered_bytes - last.delivered_bytes) / interval_s
         self._learn(rate_bytes_per_s)
@@ -169,9 +172,30 @@ class Pacer:
         )
 
     def forget(self, frame_id: int) -> None:
-        """The frame is over (answered, failed or cancelled): its bytes in flight no longer count."""
-        self._flight = deque(item for item in self._flight if item.frame_id != frame_id)
-        self._unacked_bytes = sum(item.size_bytes for item in self._flight)
+        """The frame is over (answered or failed): its bytes in flight no longer count."""
+        self._keep([item for item in self._flight if item.frame_id != frame_id])
+
+    def withdraw(self, frame_id: int) -> bool:
+        """The frame was given up: what left of it is on the link still, and holds up what comes behind it.
+
+        It counts until it is acknowledged, or something that left after it. False where all of it was.
+        """
+        is_under_way = any(item.frame_id == frame_id for item in self._flight)
+        if is_under_way:
+            self._withdrawn.add(frame_id)
+        return is_under_way
+
+    def _pass_over(self, sent_s: float) -> None:
+        """Messages keep their order: what left before one that arrived is there, or was refused there."""
+        self._keep(
+            [item for item in self._flight if item.frame_id not in self._withdrawn or item.sent_s >= sent_s],
+        )
+
+    def _keep(self, flight: list[_Sent]) -> None:
+        self._flight = deque(flight)
+        self._unacked_bytes = sum(item.size_bytes for item in flight)
+        if self._withdrawn:
+            self._withdrawn &= {item.frame_id for item in flight}
 
     def _learn(self, rate_bytes_per_s: float) -> None:
         if not self._measured:

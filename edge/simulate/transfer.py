@@ -62,12 +62,12 @@ class Sender:
         self._pump()
 
     def drop(self, frame_id: int) -> None:
-        """The frame is over; what of it is under way arrives unheard."""
+        """The frame is over; what of it is under way arrives, is acknowledged, and starts nothing."""
         self._left_bytes.pop(frame_id, None)
         self._total_bytes.pop(frame_id, None)
         self._acked_bytes.pop(frame_id, None)
         self._on_arrived.pop(frame_id, None)
-        self._pacer.forget(frame_id)
+        self._pacer.withdraw(frame_id)
         self._pump()
 
     def close(self) -> None:
@@ -94,17 +94,16 @@ class Sender:
         if self._is_closed:
             return
         self._on_chunk(frame_id, size_bytes)
-        if (total_bytes := self._total_bytes.get(frame_id)) is None:
-            return
         heard_s = self._back.send(MESSAGE_BYTES, self._events.now_s)
         self._events.at(heard_s, lambda: self._acked(frame_id, end_bytes))
-        if end_bytes == total_bytes:
+        if end_bytes == self._total_bytes.get(frame_id):
             self._on_arrived[frame_id]()
 
     def _acked(self, frame_id: int, end_bytes: int) -> None:
-        if frame_id not in self._total_bytes:
+        if self._is_closed:
             return
-        self._acked_bytes[frame_id] = end_bytes
+        if frame_id in self._total_bytes:
+            self._acked_bytes[frame_id] = end_bytes
         delivery = self._pacer.acked(frame_id, end_bytes, self._events.now_s)
         if delivery is not None:
             self._on_delivery(delivery)

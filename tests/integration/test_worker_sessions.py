@@ -107,6 +107,16 @@ def test_an_answer_withdrawn_when_all_of_it_was_sent_leaves_the_window_to_the_ne
     np.testing.assert_array_equal(talker.answer(2)["y"], 2 * (x + 1))
 
 
+def test_what_comes_of_a_frame_that_is_over_is_acknowledged(talker):
+    plan = plan_for()
+    talker.propose(plan)
+    talker.say(run=pb.Run(frame_id=1, plan_id=plan.plan_id, stage=9, payload_bytes=64))
+    assert talker.hear("failed").failed.code == pb.Code.CODE_INVALID
+    talker.say(chunk=pb.Chunk(frame_id=1, offset_bytes=0, data=bytes(48)))
+    ack = talker.hear("ack").ack
+    assert (ack.frame_id, ack.received_bytes) == (1, 48)
+
+
 def test_a_large_answer_waits_for_acknowledgements(talker):
     plan = plan_for()
     talker.propose(plan)

@@ -234,7 +234,7 @@ def test_whatever_a_worker_says_each_question_ends_truly_or_in_an_error(
             replies = ask(client)
             failure = client.failure
             assert client.frames_in_flight == 0
-            assert client.unacked_bytes == 0 or failure is not None
+            assert client.unacked_bytes <= 2 * X.nbytes or failure is not None
     for reply in replies:
         for name, tensor in reply.tensors.items():
             if tensor.size:  # nothing at all needs no payload, and is whatever its header says

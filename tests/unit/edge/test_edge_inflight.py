@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.bandwidth import Delivery, Estimator, Listener
 from edge.clock import DeviceClock
 from edge.config import Limits
 from edge.errors import EdgeError
@@ -108,6 +109,43 @@ def test_a_frame_that_fails_half_sent_leaves_the_window_to_the_next() -> None:
     assert box.unacked_bytes == 0
     box.put_frame(2, pb.ToWorker(), [bytes(8_000)])
     assert [next(messages).chunk.frame_id for _ in range(2)] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        pb.ToEdge(ack=pb.Ack(frame_id=1, received_bytes=16_000)),
+        pb.ToEdge(probe=pb.Probe(probe_id=1)),
+        pb.ToEdge(failed=pb.Failed(frame_id=1, code=pb.Code.CODE_CANCELLED)),
+    ],
+    ids=lambda says: str(says.WhichOneof("body")),
+)
+def test_what_left_of_a_withdrawn_frame_counts_until_it_has_arrived(says: pb.ToEdge) -> None:
+    heard = Heard()
+    table, box = InFlight(Limits(), observer=Listener(lambda note: note(heard))), outbox()
+    assert table.take_slot(0)
+    frame = a_frame(table)
+    box.put_frame(1, pb.ToWorker(), [bytes(16_000)])
+    messages = iter(box)
+    for _ in range(3):
+        next(messages)
+    table.withdraw(frame, EdgeError("late"), box)
+    assert [next(messages).WhichOneof("body") for _ in range(2)] == ["cancel", "probe"]
+    assert box.unacked_bytes == 16_000
+    table.take(says, box)
+    assert box.unacked_bytes == 0
+    assert heard.sizes_bytes == ([16_000] if says.WhichOneof("body") == "ack" else [])
+
+
+class Heard(Estimator):
+    """Keeps the sizes of what was delivered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes_bytes: list[int] = []
+
+    def delivered(self, delivery: Delivery) -> None:
+        self.sizes_bytes.append(delivery.size_bytes)
 
 
 def test_a_frame_settled_from_many_sides_is_settled_once() -> None:

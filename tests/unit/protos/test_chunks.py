@@ -130,6 +130,23 @@ def test_one_acknowledgement_of_several_chunks_counts_from_the_first_of_them():
     assert both.rtt_s == pytest.approx(0.9)
 
 
+def test_a_chunk_behind_one_that_was_withdrawn_is_not_alone_and_tells_when_that_has_passed():
+    pacer = Pacer()
+    pacer.sent(1, 1000, 1000, 0.0)
+    assert pacer.withdraw(1)
+    pacer.sent(2, 100, 100, 1.0)
+    first, second = pacer.acked(1, 1000, 2.0), pacer.acked(2, 100, 2.1)
+    assert (first is not None, second is not None) == (True, True)
+    assert first.rate_bytes_per_s == pytest.approx(500)
+    assert not second.is_alone
+    assert not pacer.withdraw(1)
+    pacer.sent(3, 1000, 1000, 3.0)
+    pacer.withdraw(3)
+    pacer.sent(4, 100, 100, 4.0)
+    assert acked_bytes(pacer, 4, 100, 5.0) == 100
+    assert pacer.unacked_bytes == 0
+
+
 def test_lying_acknowledgements_release_no_more_than_was_sent():
     pacer = Pacer()
     pacer.sent(1, 1000, 1000, 0.0)
