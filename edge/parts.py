@@ -22,6 +22,7 @@ from edge.errors import EdgeError, NoWorker
 from edge.findings import Findings
 from edge.fleet import Fleet
 from edge.plans import Plans
+from edge.preparing import Preparer
 from edge.probing import Prober
 from edge.runner import Runner
 from edge.steering import Steering
@@ -102,6 +103,8 @@ class Parts:
         engine = load(self.bundle, chosen.runtime, **options.engine)
         self.runner = Runner(engine, record=self.bundle.preprocess, clock=options.clock)
         self.walker = Walker(self.bundle.graph, self.runner, may_fall_back=options.may_fall_back, notify=options.notify)
+        preparer = Preparer()
+        resources.callback(preparer.close)  # after the sessions, whose end is the end of measuring a worker
         self.fleet: Fleet | None = None
         if wish.needs_worker:
             targets = (embedded.wait_ready(),) if embedded is not None else options.targets
@@ -132,12 +135,13 @@ class Parts:
             sizes=self.sizes,
             ready=self.ready,
             stranded=self._stranded,
+            preparer=preparer,
             fleet=self.fleet,
             steering=steering if is_steered else None,
             is_measured=lambda: self.findings.is_complete or not options.may_serve_alone,
             measure=self.prepare,
         )
-        resources.callback(self.plans.close)
+        resources.callback(preparer.stop)
         if is_steered:
             prober = Prober(steering, self._current, counters=counters, load_of=lambda worker: self._load_now())
             resources.callback(prober.close)

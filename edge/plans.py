@@ -10,9 +10,7 @@ began with.
 
 from __future__ import annotations
 
-import logging
 import math
-import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -25,6 +23,7 @@ from edge.client import Client
 from edge.errors import NoWorker
 from edge.evidence import Evidence
 from edge.fleet import Fleet
+from edge.preparing import Preparer
 from edge.steering import Steering
 from partitioner.cost import Candidate
 from partitioner.errors import CleftError
@@ -32,7 +31,6 @@ from partitioner.inputs import Sample
 from partitioner.planner import Planner
 from partitioner.segments import LOCAL, Cuts
 
-_LOG = logging.getLogger(__name__)
 _KEPT_KINDS = 64
 _STEPS_PER_DOUBLING = 8
 
@@ -75,6 +73,7 @@ class Plans:
         sizes: the sizes of a sample that a plan is chosen by.
         ready: makes a plan ready on this device, by a sample.
         stranded: whether the device answers alone where choosing ended in this error.
+        preparer: makes plans ready in the background.
         fleet: the workers; None where none is needed.
         steering: chooses among candidates; None where the first choice stays.
         is_measured: whether a plan can be chosen now; until then this device answers alone, and a worker that is
@@ -91,6 +90,7 @@ class Plans:
         sizes: Callable[[Sample], Mapping[str, int]],
         ready: Callable[[Selected, Sample], None],
         stranded: Callable[[CleftError], bool],
+        preparer: Preparer,
         fleet: Fleet | None,
         steering: Steering | None,
         is_measured: Callable[[], bool] = lambda: True,
@@ -110,11 +110,7 @@ class Plans:
         self._lock = threading.Lock()
         self._building = threading.Lock()
         self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
-        self._preparer = _Preparer()
-
-    def close(self) -> None:
-        """End what is made ready in the background."""
-        self._preparer.close()
+        self._preparer = preparer
 
     def of(self, sample: Sample) -> Chosen:
         """The plan for a request with this input.
@@ -287,44 +283,6 @@ class Plans:
                     state.preparing.discard(key)
 
         self._preparer.put(prepare)
-
-
-class _Preparer:
-    """Does one thing after another on a thread of its own, which starts with the first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._is_closed = False
-
-    def put(self, task: Callable[[], None]) -> None:
-        """Have this done; what fails is logged."""
-        with self._lock:
-            if self._is_closed:
-                return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cleft-preparer", daemon=True)
-                self._thread.start()
-            self._tasks.put(task)
-
-    def close(self) -> None:
-        """End after what is being done."""
-        with self._lock:
-            self._is_closed = True
-            thread = self._thread
-        self._tasks.put(None)
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._is_closed:
-            try:
-                task()
-            except CleftError as error:
-                _LOG.warning("a plan cannot be made ready: %s", error)
-            except Exception:
-                _LOG.exception("making a plan ready failed")
 
 
 def _step(size: int) -> int:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import math
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from edge.advisor import Selected
 from edge.answer import max_rel_diff
 from edge.embedded import EmbeddedWorker
 from edge.errors import WorkerRefused
+from edge.findings import Findings
 from edge.sample import to_sample
 from partitioner.bundle import Bundle
 from partitioner.errors import CleftError, InputError, PlanError, UsageError
@@ -204,6 +207,26 @@ def test_the_embedded_worker_lives_as_long_as_the_session(digits: Bundle) -> Non
         target = session.client.target
     with pytest.raises(edge.EdgeError, match="port is closed"), edge.Session(digits, cut="cloud", cloud=target):
         pass
+
+
+def test_closing_does_not_wait_for_a_worker_to_be_measured(
+    worker: EmbeddedWorker, digits: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, pause = threading.Event(), threading.Event()
+
+    def measure(self: Findings, *, with_worker: bool) -> None:
+        client = self._client()
+        begun.set()
+        for _ in range(1000):
+            if client.failure is None:
+                pause.wait(0.01)
+
+    monkeypatch.setattr(Findings, "prepare", measure)
+    with edge.Session(digits, cloud=worker.target, start_alone=True) as session:
+        assert session(inputs_of(digits)).is_fallback
+        assert begun.wait(10)
+        begun_s = time.monotonic()
+    assert time.monotonic() - begun_s < 5
 
 
 def test_all_local_needs_no_worker_even_where_one_is_named(digits: Bundle) -> None:
