@@ -75,8 +75,9 @@ class InFlight:
                 del self._proposals[next(iter(self._proposals))]
         try:
             send()
-        except EdgeError:
+        except EdgeError as error:
             self.forget_proposal(plan_id)
+            waiting.finish(error)  # others may wait for it already
             raise
         return waiting
 

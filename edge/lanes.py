@@ -108,6 +108,8 @@ class Lanes:
     ) -> None:
         if not 1 <= depth <= MAX_DEPTH:
             raise UsageError(f"depth must lie between 1 and {MAX_DEPTH}, not {depth}")
+        if most_waiting is not None and most_waiting < 1:
+            raise UsageError(f"at least one request must be able to wait, not {most_waiting}")
         if live not in LIVE:
             raise UsageError(f"live is {' or '.join(LIVE)}, not {live!r}")
         self._answer = answer

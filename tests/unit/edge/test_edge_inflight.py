@@ -12,7 +12,7 @@ from edge.bandwidth import Delivery, Estimator, Listener
 from edge.clock import DeviceClock
 from edge.config import Limits
 from edge.errors import EdgeError
-from edge.frames import Frame
+from edge.frames import Frame, Waiting
 from edge.inflight import InFlight
 from edge.outbox import Outbox
 from protos import messages as pb
@@ -165,3 +165,16 @@ def test_a_frame_settled_from_many_sides_is_settled_once() -> None:
         with pytest.raises(EdgeError):
             frame.result()
         assert table.take_slot(0)
+
+
+def test_whoever_waits_for_a_proposal_that_could_not_be_sent_is_told() -> None:
+    table = InFlight(Limits())
+    others: list[Waiting] = []
+
+    def send() -> None:
+        others.append(table.proposal("plan", lambda: None))
+        raise EdgeError("the session ended")
+
+    with pytest.raises(EdgeError):
+        table.proposal("plan", send)
+    assert others[0].error is not None
