@@ -145,7 +145,7 @@ class Session:
         self._opened: Parts | None = None
 
     def open(self) -> Session:
-        """Open the bundle and the engine, and reach a worker where one is needed; nothing where it is open.
+        """Open the bundle and the engine, and reach a worker where one is needed; what failed may be tried again.
 
         Raises:
             CleftError: the model, the device or the worker cannot be had.
@@ -162,7 +162,7 @@ class Session:
                 resources=self._resources,
             )
         except BaseException:
-            self.close(is_abrupt=True)
+            self._resources.close()
             raise
         return self
 

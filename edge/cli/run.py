@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from edge.cli.settings import add_request_arguments, add_session_arguments, progress_bars, session_of
 from partitioner.cli.arguments import not_negative_int, positive_int
@@ -124,7 +124,15 @@ def _inputs(args: argparse.Namespace, bundle: Bundle) -> Inputs:
 
     values = tuple(each.value for each in bundle.graph.inputs)
     reading = Reading(values=values, preprocess=bundle.preprocess)
-    return open_sources(args.input, reading, stdin=lambda: sys.stdin.buffer)
+    return open_sources(args.input, reading, stdin=_stdin)
+
+
+def _stdin() -> BinaryIO:
+    from partitioner.errors import InputError
+
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    return sys.stdin.buffer
 
 
 @contextmanager

@@ -229,6 +229,16 @@ def test_closing_does_not_wait_for_a_worker_to_be_measured(
     assert time.monotonic() - begun_s < 5
 
 
+def test_a_session_that_could_not_be_opened_may_be_tried_again(digits: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = edge.Session(digits, cut="local")
+    with monkeypatch.context() as patch:
+        patch.setattr("edge.parts.load", lambda *given, **options: (_ for _ in ()).throw(UsageError("not yet")))
+        with pytest.raises(UsageError, match="not yet"):
+            session.open()
+    with session:
+        assert session.submit(inputs_of(digits)).result().where == "edge"
+
+
 def test_all_local_needs_no_worker_even_where_one_is_named(digits: Bundle) -> None:
     with edge.Session(digits, cloud="127.0.0.1:1", cut="local") as session:
         assert session(inputs_of(digits)).where == "edge"
