@@ -1,7 +1,7 @@
 """``cleft-cloud serve``: listen, say where in one line, and serve until told to stop.
 
 SIGTERM and SIGINT drain: clients are told to move on, frames in flight are answered, then the process ends. A second
-signal ends it at once.
+signal ends it at once, and so does the first while the models are loaded: nothing was promised to anybody yet.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from partitioner.cli.arguments import duration_s, not_negative_int, positive_int
+from partitioner.cli.arguments import duration_s, host, port, positive_int
 from partitioner.cli.corelog import handshakes_logged
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 from partitioner.cli.runtime import add_runtime_argument
@@ -24,6 +24,7 @@ from partitioner.cli.security import add_server_security_arguments, server_secur
 
 if TYPE_CHECKING:
     from cloud.config import Config
+    from cloud.server import Server
     from cloud.store import Broken, ServedBundle
     from partitioner.bundle import Bundle
     from protos.security import ServerSecurity
@@ -38,7 +39,6 @@ EXAMPLES = """examples:
   cleft-cloud serve --config cloud.toml --log-format json
 """
 _LOG = logging.getLogger(__name__)
-_MAX_PORT = 65535
 _MIB = 1024 * 1024
 _PARENT_POLL_S = 0.5
 _MOST_FRAME_MIB = 65536
@@ -49,8 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", action="extend", nargs="+", required=True, metavar="MODEL", help=f"one or several of: {MODEL_HELP}"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    parser.add_argument("--port", type=_port, default=50051, help="port; 0 takes a free one (default: 50051)")
+    parser.add_argument(
+        "--host", type=host, default="127.0.0.1", help="address to listen on (default: this machine alone)"
+    )
+    parser.add_argument("--port", type=port, default=50051, help="port; 0 takes a free one (default: 50051)")
     parser.add_argument("--name", default="", help="what the worker calls itself (default: the machine's name)")
     parser.add_argument("--threads", type=positive_int, help="threads of one operator (default: every core)")
     add_runtime_argument(parser)
@@ -154,18 +156,36 @@ async def _serve(config: Config, security: ServerSecurity, args: argparse.Namesp
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop, number)
     watch = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
-    bundles, broken = await asyncio.to_thread(_resolve, args)
-    for bundle in bundles:
-        print_notes(bundle)
     server = Server(config, open_engine=open_engine, security=security)
-    port = await server.start(bundles, broken=broken)
+    loading = asyncio.create_task(_load(server, args))
+    await asyncio.wait({loading, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        _LOG.info("stopped before the models were ready")
+        _leave_at_once()
+    bundles = loading.result()
     try:
-        _announce(config.host, port, bundles, as_json=args.json)
+        _announce(config.host, server.port, bundles, as_json=args.json)
         await stop.wait()
     finally:
         if watch is not None:
             watch.cancel()
         await server.stop()
+
+
+async def _load(server: Server, args: argparse.Namespace) -> list[Bundle]:
+    """Make the models ready; returns those that could be read."""
+    bundles, broken = await asyncio.to_thread(_resolve, args)
+    for bundle in bundles:
+        print_notes(bundle)
+    await server.start(bundles, broken=broken)
+    return bundles
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process although its threads are inside of what cannot be interrupted."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _resolve(args: argparse.Namespace) -> tuple[list[Bundle], list[Broken]]:
@@ -174,6 +194,7 @@ def _resolve(args: argparse.Namespace) -> tuple[list[Bundle], list[Broken]]:
     Raises:
         CleftError: there is none.
     """
+    from cloud.errors import NoModelError
     from cloud.store import Broken
     from partitioner.errors import CleftError, UsageError
     from partitioner.zoo import resolve_request
@@ -187,8 +208,10 @@ def _resolve(args: argparse.Namespace) -> tuple[list[Bundle], list[Broken]]:
             raise
         except CleftError as error:
             faults.append((spec, error))
-    if faults and not bundles:
+    if len(faults) == 1 and not bundles:
         raise faults[0][1]
+    if faults and not bundles:
+        raise NoModelError(f"none of the models can be served: {'; '.join(str(error) for _, error in faults)}")
     return bundles, [Broken(name=spec, reason=str(error)) for spec, error in faults]
 
 
@@ -243,10 +266,3 @@ def _machine_name() -> str:
     import platform
 
     return platform.node() or "cleft-cloud"
-
-
-def _port(text: str) -> int:
-    port = not_negative_int(text)
-    if port > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to {_MAX_PORT}")
-    return port

@@ -30,6 +30,8 @@ _ROUNDING = 1e-15
 """Of a decimal fraction times a unit: 1.001MB are 1001000 bytes, and 1.001 * 10**6 is a little less."""
 _MOST = 1e15
 """Of a rate, a time or a factor: beyond anything measured, and prices made of it stay finite."""
+_MOST_S = 1e9
+"""Of a duration: a timer of the system takes little more."""
 _EXAMPLE_TARGET = "HOST:PORT such as 127.0.0.1:50051 or [::1]:50051"
 
 
@@ -70,6 +72,8 @@ def duration_s(text: str) -> float:
     value = _quantity(text, _DURATION_UNITS_S)
     if value is None or not (0 < value < math.inf):
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 60s, 500ms or 2m")
+    if value > _MOST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than 30 years")
     return value
 
 
@@ -103,6 +107,13 @@ def port(text: str) -> int:
     if number > 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
     return number
+
+
+def host(text: str) -> str:
+    """A name or address to listen on; an IPv6 address may stand in brackets."""
+    if not _HOST.fullmatch(text if ":" not in text or "[" in text else f"[{text}]"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host: a name or an address such as 127.0.0.1, 0.0.0.0 or ::1")
+    return text
 
 
 def listen_target(text: str) -> str:
