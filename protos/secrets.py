@@ -111,7 +111,7 @@ def read_tokens(path: Path) -> tuple[str, ...]:
         SecurityError: it cannot be read, or holds no token, or something else.
     """
     try:
-        lines = read_bytes(path).decode("utf-8").splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise SecurityError(f"the token file {path} is not text") from None
     found = []

@@ -250,10 +250,12 @@ def _load(path: Path, faults: list[str]) -> dict[str, object]:
         if len(content) > _MAX_FILE_BYTES:
             faults.append(f"{path} is over {_MAX_FILE_BYTES // 1024} KiB: it is no settings file")
             return {}
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         faults.append(f"{path}: {error.strerror or error}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        faults.append(f"{path} is not TOML that can be read: it is nested too deeply")
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with thousands of digits
         faults.append(f"{path} is not TOML: {error}")
     return {}
 
@@ -261,6 +263,8 @@ def _load(path: Path, faults: list[str]) -> dict[str, object]:
 def _text(value: object) -> Text:
     """A TOML value as a flag would be given it."""
     match value:
+        case str() if "\0" in value:
+            raise TypeError("a text cannot hold a NUL")
         case bool() | str():
             return value
         case int() | float():

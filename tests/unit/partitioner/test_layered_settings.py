@@ -192,6 +192,9 @@ def test_the_file_can_be_named_by_the_environment(read, tmp_path):
         (b"model = [", "is not TOML"),
         (b"\xff", "is not TOML"),
         (b"#" * 2_000_000, "over 1024 KiB"),
+        (b"threads = " + b"9" * 5_000, "is not TOML"),
+        (b"model = " + b"[" * 5_000, "nested too deeply"),
+        (b'model = "a\\u0000b"', "NUL"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(read, tmp_path, content, says):
@@ -200,6 +203,12 @@ def test_a_file_that_cannot_be_read_is_named(read, tmp_path, content, says):
         path.write_bytes(content)
     with pytest.raises(UsageError, match=rf"bad.toml.*{says}"):
         read(["--model", "m", f"--config={path}"])
+
+
+def test_a_file_of_another_system_is_read(read, tmp_path):
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbfmodel = ['m']\r\ngrace = 2\r\n")
+    assert read([f"--config={path}"]).args.grace == 2.0
 
 
 def test_one_file_serves_both_programs(read):

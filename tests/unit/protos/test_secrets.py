@@ -31,6 +31,12 @@ def test_every_token_of_a_file_is_taken_and_nothing_else(tmp_path):
     assert SECRET not in repr(tokens) + str(vars(tokens) if hasattr(tokens, "__dict__") else "")
 
 
+def test_a_token_file_of_another_system_is_read(tmp_path):
+    path = tmp_path / "tokens"
+    path.write_bytes(f"\ufeff{SECRET}\r\nsecond\r\n".encode())
+    assert read_tokens(path) == (SECRET, "second")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
