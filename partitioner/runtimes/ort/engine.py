@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -107,6 +108,7 @@ class OrtEngine:
         """
         if segment.model_digest != self.bundle.digest:
             raise SegmentError(f"this segment is of model {segment.model_digest[:12]}, not {self.bundle.digest[:12]}")
+        segment = self._plain(segment)
         found = self._segments.pop(segment, None)
         if found is None:
             found = OrtSegment(self, segment)
@@ -117,6 +119,7 @@ class OrtEngine:
     def batched(self, segment: Segment) -> OrtSegment | OrtRows | None:
         """A form of a segment that takes any number of rows; see ``Batching``."""
         graph = self.bundle.graph
+        segment = self._plain(segment)
         subgraph = extract(graph, segment)
         leading = leading_of(graph, subgraph)
         if leading != "one":
@@ -130,7 +133,7 @@ class OrtEngine:
 
     def pin(self, segments: Sequence[Segment]) -> int:
         """Drop every session but those of these segments, which are fused; returns the bytes held afterwards."""
-        kept = {segment: self.segment(segment) for segment in segments}
+        kept = {self._plain(segment): self.segment(segment) for segment in segments}
         for each in kept.values():
             each.settle()
         self.finish()
@@ -143,6 +146,12 @@ class OrtEngine:
         """Wait until nothing is fused in the background any more."""
         for each in self._segments.values():
             each.finish()
+
+    def _plain(self, segment: Segment) -> Segment:
+        """The segment after its preprocess, which gives the model's inputs; sessions know nothing of pictures."""
+        if not segment.preprocess:
+            return segment
+        return replace(segment, inputs=self.bundle.graph.input_names, preprocess=False)
 
     @cached_property
     def cuts(self) -> Cuts:

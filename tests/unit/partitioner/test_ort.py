@@ -142,6 +142,18 @@ def test_pinning_keeps_the_plan_alone(bundle: Bundle, inputs: dict[str, Array]) 
     assert set(engine.segment(cuts.whole())(inputs)) == set(bundle.graph.output_names)
 
 
+def test_a_segment_of_prepared_pictures_is_the_whole_model(bundle: Bundle, inputs: dict[str, Array]) -> None:
+    # A device asks for one where it finishes what it had sent to a worker as a picture.
+    engine = engine_of(bundle)
+    whole = whole_of(bundle)
+    pictures = Segment(model_digest=bundle.digest, inputs=(), outputs=whole.outputs, preprocess=True)
+    answer = engine.segment(whole)(inputs)
+    assert engine.segment(pictures) is engine.segment(whole)
+    assert engine.pin([pictures]) == weight_bytes(bundle.graph, engine.segment(whole).weight_names)
+    assert engine.segment(pictures).is_fused
+    assert same(engine.segment(pictures)(inputs), answer)
+
+
 def test_a_stop_is_heard_between_blocks(bundle: Bundle, inputs: dict[str, Array]) -> None:
     answers = iter([False, True])
     with pytest.raises(SegmentError, match="stopped"):
