@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from edge import linkmeter
 from edge.bandwidth import IGNORED, LinkObserver
 from edge.clock import DeviceClock
 from edge.config import LIMITS, TIMEOUTS, Limits, Timeouts
-from edge.errors import BadReply, DeadlineExceeded, EdgeError, FrameCancelled, NotSecured, WorkerLost, WorkerRefused
+from edge.echoes import Echoes
+from edge.errors import DeadlineExceeded, EdgeError, FrameCancelled, NotSecured, WorkerLost
 from edge.frames import Frame, Reply, Waiting
 from edge.inflight import InFlight
 from edge.introductions import WorkerInfo, WorkerStatus, hello_message, info_of, plan_message
+from edge.linkmeter import Echo
+from edge.parcel import packed
 from edge.questions import Questions
 from edge.reach import diagnose, ending, split_target
 from edge.stream import Stream
@@ -31,12 +33,8 @@ from protos import channel, status
 from protos import messages as pb
 from protos import tensors as packing
 from protos.chunks import Pacer
-from protos.errors import WireError
 from protos.secrets import SecurityError
 from protos.security import PLAINTEXT, ClientSecurity
-
-_PROBE_BYTES = 256 * 1024
-_MEASURE_MAX_BYTES = 8 * 1024 * 1024
 
 
 class Client:
@@ -98,6 +96,7 @@ class Client:
             observer=observer,
             pacer=None if rate_bytes_per_s is None else Pacer(rate_bytes_per_s=rate_bytes_per_s),
         )
+        self._echoes = Echoes(self._stream, self._in_flight, ids=self._ids, target=target)
 
     @classmethod
     def dial(
@@ -219,8 +218,8 @@ class Client:
         """
         deadline_s = self._timeouts.frame_s if deadline_s is None else deadline_s
         expires_s = time.monotonic() + deadline_s
-        with self._clock.step() as step:
-            headers, payload, payload_bytes = self._pack(tensors, chosen)
+        most_bytes = self.info.max_frame_bytes if self.info is not None else 0
+        parcel = packed(tensors, chosen, clock=self._clock, most_bytes=most_bytes)
         left_s = expires_s - time.monotonic()
         if not self._in_flight.take_slot(left_s if slot_s is None else min(left_s, slot_s)):
             raise DeadlineExceeded(deadline_s)
@@ -229,9 +228,9 @@ class Client:
             plan_id=plan_id,
             deadline_s=deadline_s,
             expires_s=expires_s,
-            encode_s=step.seconds,
-            up_bytes=packing.frame_bytes(headers, payload_bytes),
-            payload_bytes=payload_bytes,
+            encode_s=parcel.encode_s,
+            up_bytes=parcel.up_bytes,
+            payload_bytes=parcel.payload_bytes,
             clock=self._clock,
             withdraw=self._withdraw,
         )
@@ -240,10 +239,10 @@ class Client:
             plan_id=plan_id,
             stage=stage,
             deadline_left_s=max(0.001, expires_s - time.monotonic()),
-            tensors=headers,
-            payload_bytes=payload_bytes,
+            tensors=parcel.headers,
+            payload_bytes=parcel.payload_bytes,
         )
-        self._send(frame, run, payload)
+        self._send(frame, run, parcel.payload)
         return frame
 
     def run(
@@ -258,24 +257,9 @@ class Client:
         """``submit``, and wait for the answer."""
         return self.submit(plan_id, stage, tensors, chosen, deadline_s=deadline_s).result()
 
-    def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], linkmeter.Echo | None]:
+    def probe(self, *, up_bytes: int, reply_bytes: int) -> Callable[[float], Echo | None]:
         """Send one probe; the result waits for its echo, and raises ``BadReply`` for one of another length."""
-        probe_id = next(self._ids)
-        waiting = self._in_flight.probe(probe_id)
-        message = pb.Probe(probe_id=probe_id, data=bytes(up_bytes), reply_bytes=reply_bytes)
-        sent_s = time.monotonic()
-        self._stream.put(pb.ToWorker(probe=message))
-        self._check(waiting)
-
-        def wait(timeout_s: float) -> linkmeter.Echo | None:
-            if not waiting.wait(timeout_s):
-                return None
-            down_bytes = int(waiting.value)
-            if down_bytes != reply_bytes:
-                raise BadReply(f"the worker at {self.target} echoed {down_bytes} bytes where {reply_bytes} were asked")
-            return linkmeter.Echo(sent_s=sent_s, arrived_s=waiting.done_s, up_bytes=up_bytes, down_bytes=down_bytes)
-
-        return wait
+        return self._echoes.probe(up_bytes=up_bytes, reply_bytes=reply_bytes)
 
     def measure_link(self, *, budget_s: float = 2.0) -> Link:
         """Measure round trip and goodput each way, in about ``budget_s`` seconds and at most 8 MiB each way.
@@ -284,17 +268,7 @@ class Client:
             WorkerLost: the session ended, or echoes stayed away.
             BadReply: the echoes are not what was asked.
         """
-        try:
-            return linkmeter.measure(
-                self,
-                now=time.monotonic,
-                sleep=time.sleep,
-                budget_s=budget_s,
-                max_bytes=_MEASURE_MAX_BYTES,
-                max_probe_bytes=_PROBE_BYTES,
-            )
-        except linkmeter.LinkSilent as error:
-            raise WorkerLost(self.target, reason=str(error)) from error
+        return self._echoes.measure(budget_s=budget_s)
 
     def status(self) -> WorkerStatus:
         """What the worker serves and how it is doing.
@@ -361,19 +335,6 @@ class Client:
                 self.note_drain(message.drain.reason)
             case _:
                 self._in_flight.take(message, self._stream.outbox)
-
-    def _pack(
-        self, tensors: Mapping[str, Array], chosen: Mapping[str, str]
-    ) -> tuple[list[pb.TensorHeader], list[packing.Buffer], int]:
-        """Headers, buffers and payload size of a frame that the worker will take."""
-        try:
-            headers, payload, payload_bytes = packing.pack(tensors, chosen)
-        except WireError as error:
-            raise EdgeError(f"this cannot be sent: {error.detail}") from error
-        taken_bytes = self.info.max_frame_bytes if self.info is not None else 0
-        if payload_bytes > taken_bytes:
-            raise WorkerRefused("TOO_LARGE", f"the frame has {payload_bytes} bytes, the worker takes {taken_bytes}")
-        return headers, payload, payload_bytes
 
     def _send(self, frame: Frame, run: pb.Run, payload: Sequence[packing.Buffer]) -> None:
         """Put a frame in flight; one that comes while the session ends is settled here."""
