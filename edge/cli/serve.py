@@ -84,11 +84,14 @@ def _run(args: argparse.Namespace) -> int:
     from edge.daemon import Daemon
     from partitioner.cli.output import warn
     from partitioner.cli.shell import version
+    from partitioner.errors import UsageError
 
     security = server_security_of(args, prefix=_SECURITY_PREFIX)
     if warning := security.check(args.host, is_plaintext_allowed=args.insecure_bind):
         warn(warning)
     if not clouds_of(args):
+        if args.cut not in ("auto", "local"):
+            raise UsageError(f"--cut {args.cut} takes a worker: --cloud HOST:PORT")
         args.cut = "local"
     daemon = Daemon(_config(args), version=version(), security=security)
     entries = [_entry(args, spec) for spec in args.model]

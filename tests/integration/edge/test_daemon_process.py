@@ -150,6 +150,7 @@ def test_settings_that_are_wrong_are_told_at_once(tmp_path: Path, capfd: pytest.
     [
         (("--model", "no.such.bundle"), 1, "no model can be served"),
         (("--model", "digits", "--host", "0.0.0.0"), 1, "nothing is encrypted"),
+        (("--model", "digits", "--cut", "cloud"), 2, "--cut cloud takes a worker"),
         (("--model", "digits", "digits"), 2, "two models are called 'digits'"),
     ],
 )
