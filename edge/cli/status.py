@@ -37,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask and print."""
     from edge.errors import EdgeError
+    from edge.reach import split_target
     from protos.channel import dial
     from protos.errors import Unreachable, Unsupported
     from protos.inference import InferenceStub
+    from protos.reach import silence_of
 
     security = client_security_of(args)
     try:
@@ -47,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
             stub = InferenceStub(channel, target=args.target, security=security)
             server, index = stub.status(timeout_s=args.timeout)
     except Unreachable as error:
-        raise EdgeError(f"no daemon answers at {args.target}; is cleft-edge serve running there?") from error
+        found = silence_of(*split_target(args.target), security=security)
+        why = f": {found.reason}" if found.is_untrusted else "; is cleft-edge serve running there?"
+        raise EdgeError(f"no daemon answers at {args.target}{why}") from error
     except Unsupported as error:
         raise EdgeError(f"something answers at {args.target}, but it is no daemon of this version") from error
     if args.json:

@@ -505,7 +505,9 @@ def test_health_is_told_per_model_while_it_serves(digits: Bundle, wording: Bundl
             check(health_pb2.HealthCheckRequest(service="nobody"), timeout=WAIT_S)
 
 
-def test_with_tls_and_a_token_only_those_who_show_both_are_answered(digits: Bundle, tmp_path: Path) -> None:
+def test_with_tls_and_a_token_only_those_who_show_both_are_answered(
+    digits: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("daemon")
     token = put(tmp_path / "tokens", "an-open-secret-of-the-test\n")
@@ -520,6 +522,8 @@ def test_with_tls_and_a_token_only_those_who_show_both_are_answered(digits: Bund
                     client.infer("digits", [image], headers=headers)
         with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
             site.client.infer("digits", [image], client_timeout=WAIT_S)
+        assert main(["status", f"127.0.0.1:{site.port}"]) == 1
+        assert "it speaks TLS: --tls" in capsys.readouterr().err
         assert site.daemon.traffic()["requests"] == 1
 
 
