@@ -42,7 +42,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "CANCELLED": "the frame was withdrawn",
         "INTERNAL": "see the worker's log",
         "UNSUPPORTED": "cleft-cloud status tells what it serves; or edge and worker are of different versions",
-        "DRAINING": "the worker is going away; use another one",
+        "DRAINING": "--cloud takes several workers",
         "UNAUTHENTICATED": "give a token that it takes: --token-file FILE",
     }
 )

@@ -125,7 +125,9 @@ def choose(
         why = "it failed in a race with the other, which has passed its check"
         return Choice(runtime=ORT, others={EAGER: why}, faulty=frozenset({EAGER}))
     fastest = min(times_s, key=lambda each: times_s[each])
-    slower = {name: f"that is slower, {ms(time_s)} against {ms(times_s[fastest])}" for name, time_s in times_s.items()}
+    slower = {
+        name: f"{name} is slower, {ms(time_s)} against {ms(times_s[fastest])}" for name, time_s in times_s.items()
+    }
     return Choice(runtime=fastest, others={name: why for name, why in slower.items() if name != fastest})
 
 

@@ -99,7 +99,7 @@ def test_auto_is_the_faster_one_and_says_why_not_the_other(bundle: Bundle, monke
     assert "slower" in choice.others[other]
     assert choice.lines("digits", is_every=False) == []
     [line] = choice.lines("digits", is_every=True)
-    assert line.startswith(f"digits: runs in {choice.runtime}, not in {other}: that is slower, ")
+    assert line.startswith(f"digits: runs in {choice.runtime}, not in {other}: {other} is slower, ")
     monkeypatch.setattr(opening, "ask", lambda question: pytest.fail("it was raced before"))
     assert opening.choose(bundle, device="cpu") == choice
 
