@@ -28,7 +28,7 @@ from edge.homing import LOOK_S, home_at_s, is_home_sooner, is_hopeless
 from edge.telemetry import Counters
 from edge.turnstile import NotWanted
 from partitioner.cost import Load
-from partitioner.errors import CleftError
+from partitioner.errors import CleftError, InputError, SegmentError
 from partitioner.runtimes import Array
 
 _LOG = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class Crossing(Generic[R]):
         client = self._workers.current()
         error: EdgeError = NoWorker()
         sent_to = ""
+        failed_at: list[R] = []
         is_over = finish is not None and clock.is_over
         if is_over:
             error = DeadlineExceeded(clock.whole_s)
@@ -101,13 +102,20 @@ class Crossing(Generic[R]):
                 if self._is_closed:
                     raise FrameCancelled("the session was closed") from failed
                 error = failed
+            if isinstance(error, WorkerRefused) and error.code == "INTERNAL":
+                failed_at.append(client)
             again = self._after(error, client, cargo)
             if again is None and not isinstance(error, WorkerLost | FrameCancelled):
                 break
             client = again
         if finish is None or not self.may_finish(error):
             raise error
-        made = finish(_NEVER)
+        try:
+            made = finish(_NEVER)
+        except (InputError, SegmentError):  # it is the input, then, that the model fails on, and not the workers
+            for each in failed_at:
+                self._workers.note_success(each)
+            raise
         assert made is not None, "nothing can have come first"
         return Crossed(made=made, why=error)
 

@@ -14,6 +14,7 @@ from partitioner.errors import InputError
 from partitioner.graph import Graph, Symbol
 from partitioner.inputs import Sample, read
 from partitioner.runtimes import Array
+from partitioner.runtimes.binding import check_ranges
 
 
 def to_sample(given: object, bundle: Bundle) -> Sample:
@@ -88,6 +89,7 @@ def _check(tensors: Mapping[str, Array], graph: Graph) -> None:
         if not is_right:
             wanted = f"{each.value.dtype} ({', '.join(map(str, dims))})"
             raise InputError(f"{each.name} needs {wanted}, got {array.dtype} {array.shape}")
+    check_ranges(graph.symbols, binding)
 
 
 def _array(given: object) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from partitioner.dims import evaluate, solve, symbols_of
 from partitioner.errors import InputError
-from partitioner.graph import Graph, Value
+from partitioner.graph import Graph, Symbol, Value
 from partitioner.runtimes import Array
 from partitioner.subgraph import Subgraph
 
@@ -17,7 +17,7 @@ class Binder:
     def __init__(self, graph: Graph, subgraph: Subgraph) -> None:
         self._inputs = subgraph.inputs
         self._known = subgraph.known
-        self._symbols = {symbol.name: symbol for symbol in graph.symbols}
+        self._symbols = graph.symbols
         self.numbers = {
             value.name: graph.node[value.name].expression or 0
             for value in subgraph.inputs
@@ -49,15 +49,23 @@ class Binder:
         for (expression,), (number,) in numbers:
             if symbols_of(expression) <= self._known and evaluate(expression, binding) != number:
                 raise InputError(f"size {expression} is given as {number}, which contradicts the tensors' shapes")
-        self._check_ranges(binding)
+        check_ranges(self._symbols, binding)
         return binding
 
-    def _check_ranges(self, binding: Mapping[str, int]) -> None:
-        for name, size in binding.items():
-            symbol = self._symbols[name]
-            if not symbol.from_data and (size < symbol.low or (symbol.high is not None and size > symbol.high)):
-                high = "" if symbol.high is None else symbol.high
-                raise InputError(f"size {name} is {size}, outside {symbol.low}..{high}, which the model was packed for")
+
+def check_ranges(symbols: Sequence[Symbol], binding: Mapping[str, int]) -> None:
+    """Check that sizes lie within what the model was packed for.
+
+    Raises:
+        InputError: one does not.
+    """
+    for symbol in symbols:
+        size = binding.get(symbol.name, symbol.low)
+        if not symbol.from_data and (size < symbol.low or (symbol.high is not None and size > symbol.high)):
+            high = "" if symbol.high is None else symbol.high
+            raise InputError(
+                f"size {symbol.name} is {size}, outside {symbol.low}..{high}, which the model was packed for"
+            )
 
 
 def shape_text(shape: Sequence[int | str]) -> str:

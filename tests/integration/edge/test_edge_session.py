@@ -292,6 +292,14 @@ def test_an_input_that_does_not_fit_is_refused_and_the_next_is_answered(
         assert session(inputs_of(digits)).outputs
 
 
+def test_a_length_that_the_model_was_not_packed_for_is_refused_before_it_is_sent(
+    worker: EmbeddedWorker, wording: Bundle
+) -> None:
+    given = {"ids": np.zeros((1, 65), np.int64), "is_padding": np.zeros((1, 65), np.bool_)}
+    with edge.Session(wording, cloud=worker.target, cut="cloud", fallback=False) as session:
+        pytest.raises(InputError, session, given).match(r"outside 2\.\.64")
+
+
 @pytest.mark.parametrize("cut", ["local", "cloud", "after:embed"])
 def test_an_input_on_which_the_model_fails_spoils_no_other(cut: str, worker: EmbeddedWorker, wording: Bundle) -> None:
     is_padding = np.zeros((1, 9), bool)

@@ -226,6 +226,14 @@ def test_where_the_device_fails_while_the_frame_is_in_flight_the_worker_still_an
     assert scene.cross(scene.workers(reply(), takes_s=0.95), deadline_s=1.0).reply is not None
 
 
+def test_an_input_that_the_model_fails_on_everywhere_speaks_against_no_worker(scene: Scene) -> None:
+    scene.home_error = SegmentError("index out of range")
+    workers = scene.workers(WorkerRefused("INTERNAL", "index out of range"))
+    with pytest.raises(SegmentError):
+        scene.cross(workers)
+    assert (len(workers.failures), workers.successes) == (1, 1)
+
+
 def test_a_session_that_closes_sends_nothing_again(scene: Scene) -> None:
     workers = scene.workers(FrameCancelled("the session was closed"), others=1)
     crossing: Crossing[FakeWorker] = Crossing(workers, counters=scene.counters, now=scene.clock)
