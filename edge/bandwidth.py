@@ -184,10 +184,13 @@ class Estimator:
         if unacked_bytes <= 0:
             return
         size = float(unacked_bytes)
-        missed_s, known_var, noise_var = self._missed(self._base, 1.0, size, waited_s)
+        known = self._base
+        if (train := self._train) is not None:
+            known = self._after(train.has_rtt, float(train.size_bytes), train.took_s)[0]
+        missed_s, known_var, noise_var = self._missed(known, 1.0, size, waited_s)
         if missed_s <= 0 or missed_s**2 <= SURPRISE**2 * (known_var + noise_var):
             return
-        self._state = widened(self._base, 1.0, size, missed_s).moved(1.0, size, missed_s, noise_var)[0]
+        self._state = widened(known, 1.0, size, missed_s).moved(1.0, size, missed_s, noise_var)[0]
         self._news_s = self._stalled_s = at_s
 
     def lost(self, at_s: float) -> None:

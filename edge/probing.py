@@ -126,9 +126,10 @@ class Prober:
             self._train(worker, train_bytes)
 
     def _echo(self, worker: Worker) -> bool:
-        """A message without payload; whether it was answered. One that payload went with says nothing."""
+        """A message without payload; whether it was answered. One that payload went with, or before, says nothing."""
+        is_alone = not worker.unacked_bytes
         echo = worker.probe(up_bytes=0, reply_bytes=0)(_ECHO_S)
-        if echo is not None and not worker.unacked_bytes:
+        if echo is not None and is_alone and not worker.unacked_bytes:
             self._steering.observer(worker.target).echoed(echo.arrived_s - echo.sent_s, echo.arrived_s)
         return echo is not None
 

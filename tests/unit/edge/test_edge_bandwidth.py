@@ -52,6 +52,17 @@ def test_chunks_too_small_to_tell_leave_the_rate_alone_and_say_so(size):
     assert estimate.is_expired
 
 
+def test_waiting_for_the_next_acknowledgement_takes_nothing_back_of_the_last() -> None:
+    link = on(50.0, rtt_ms=10.0)
+    rate = 200_000 / 0.8
+    link.delivered(Delivery(size_bytes=200_000, rate_bytes_per_s=rate, rtt_s=0.8, is_alone=True, begun_s=1.0, at_s=1.8))
+    assert up_mbit(link, 1.8) == pytest.approx(2.0, rel=0.1)
+    link.waiting(200_000, 0.06, 1.86)
+    assert up_mbit(link, 1.86) == pytest.approx(2.0, rel=0.1)
+    link.waiting(200_000, 3.2, 5.0)
+    assert up_mbit(link, 5.0) < 1.0
+
+
 @pytest.mark.parametrize("size", [40_000, 150_000, 600_000])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_step_down_is_seen_within_the_frame_that_meets_it(size, seed):

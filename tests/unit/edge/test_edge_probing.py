@@ -156,3 +156,26 @@ def test_the_thread_ends_when_it_is_told_to():
     scene.prober.start()
     scene.prober.close()
     scene.prober.close()
+
+
+def test_an_echo_that_stood_in_line_behind_payload_is_no_round_trip() -> None:
+    scene = Scene(2.0, 2.0)
+    scene.request()
+    probe = scene.worker.probe
+
+    def behind_payload(*, up_bytes: int, reply_bytes: int) -> Callable[[float], Echo | None]:
+        wait = probe(up_bytes=up_bytes, reply_bytes=reply_bytes)
+
+        def passed(timeout_s: float) -> Echo | None:
+            scene.worker.now_s += 0.7
+            scene.worker.unacked_bytes = 0
+            echo = wait(timeout_s)
+            assert echo is not None
+            return Echo(sent_s=echo.sent_s, arrived_s=scene.worker.now_s, up_bytes=0, down_bytes=0)
+
+        return passed
+
+    scene.worker.unacked_bytes = 200_000
+    scene.worker.probe = behind_payload  # type: ignore[method-assign]
+    scene.prober._echo(scene.worker)
+    assert scene.steering.estimate(TARGET).link.rtt_s < 0.02
