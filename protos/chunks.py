@@ -2,7 +2,8 @@
 
 A chunk is what the link carries in 0.1 s, from 4 KiB to 256 KiB, so that heartbeats and cancels never wait long behind
 payload. Bytes sent and not acknowledged stay under twice the bandwidth-delay product, a quarter second of the link, or
-two chunks, whichever is most: enough to keep the link full, little enough that a cancelled frame stops early.
+two chunks, whichever is most: enough to keep the link full, little enough that a cancelled frame stops early. What left
+of one that was cancelled is in the way, and the rate in doubt: until it has arrived, small chunks go one by one.
 
 The rate is a maximum over recent deliveries, each measured from the state of acknowledgements when a chunk left to
 that when it was acknowledged (Cardwell et al., "BBR", ACM Queue 2016), so that a pause between frames is not taken for
@@ -118,6 +119,9 @@ class Pacer:
 
     def room_bytes(self) -> int:
         """Size of the chunk that may be sent now; 0 when an acknowledgement must come first."""
+        if self._withdrawn:
+            wanted_bytes = sum(item.size_bytes for item in self._flight if item.frame_id not in self._withdrawn)
+            return MIN_CHUNK_BYTES if wanted_bytes < MIN_CHUNK_BYTES else 0
         size = self.chunk_bytes
         return size if not self._unacked_bytes or self._unacked_bytes + size <= self.window_bytes else 0
 

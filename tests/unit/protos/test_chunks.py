@@ -147,6 +147,17 @@ def test_a_chunk_behind_one_that_was_withdrawn_is_not_alone_and_tells_when_that_
     assert pacer.unacked_bytes == 0
 
 
+def test_behind_what_was_withdrawn_small_chunks_go_one_by_one():
+    pacer = Pacer(rate_bytes_per_s=1e7)
+    pacer.sent(1, 200_000, 200_000, 0.0)
+    pacer.withdraw(1)
+    assert pacer.room_bytes() == MIN_CHUNK_BYTES
+    pacer.sent(2, MIN_CHUNK_BYTES, MIN_CHUNK_BYTES, 0.1)
+    assert pacer.room_bytes() == 0
+    pacer.acked(1, 200_000, 0.8)
+    assert pacer.room_bytes() > MIN_CHUNK_BYTES
+
+
 def test_lying_acknowledgements_release_no_more_than_was_sent():
     pacer = Pacer()
     pacer.sent(1, 1000, 1000, 0.0)
