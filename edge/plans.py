@@ -14,6 +14,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,6 +34,8 @@ from partitioner.segments import LOCAL, Cuts
 
 _KEPT_KINDS = 64
 _STEPS_PER_DOUBLING = 8
+_OTHER_RATES = (1 / 25, 1 / 5, 5.0)
+"""Times the link's: the plans that are best there are made ready with the first one."""
 
 Key = tuple[str, str]
 EvidenceFor = Callable[[Sample, Mapping[str, int]], Evidence]
@@ -228,6 +231,8 @@ class Plans:
         if wanted is not None and self._can_run(client, wanted):
             state.current = wanted
         elif state.current is None or not self._can_run(client, state.current):
+            if state.current is None:
+                self._prepare_others(state, candidate, client, sample)
             state.current = wanted or self._made(state, candidate, client.target, sample)
         else:
             if wanted is None:
@@ -266,6 +271,20 @@ class Plans:
         chosen = Chosen(selected=selected, kind=state.kind, planner=state.planner, candidate=candidate)
         state.ready[candidate.cut_id, candidate.codec] = chosen
         return chosen
+
+    def _prepare_others(self, state: _Kind, first: Candidate, client: Client, sample: Sample) -> None:
+        """Have the plans made ready that a much slower or faster link wants: a slow one holds up their proposal."""
+        assert self._steering is not None
+        assert state.planner is not None
+        link = self._steering.estimate(client.target).link
+        for factor in _OTHER_RATES:
+            other = replace(
+                link, up_bytes_per_s=factor * link.up_bytes_per_s, down_bytes_per_s=factor * link.down_bytes_per_s
+            )
+            with suppress(CleftError):
+                candidate = state.planner.at(other).candidate
+                if not candidate.is_local and candidate.cut_id != first.cut_id:
+                    self._prepare_later(state, candidate, client, sample)
 
     def _prepare_later(self, state: _Kind, candidate: Candidate, client: Client, sample: Sample) -> None:
         """Have a plan made ready in the background, here and there."""
