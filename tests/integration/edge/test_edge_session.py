@@ -296,8 +296,11 @@ def test_a_length_that_the_model_was_not_packed_for_is_refused_before_it_is_sent
     worker: EmbeddedWorker, wording: Bundle
 ) -> None:
     given = {"ids": np.zeros((1, 65), np.int64), "is_padding": np.zeros((1, 65), np.bool_)}
-    with edge.Session(wording, cloud=worker.target, cut="cloud", fallback=False) as session:
-        pytest.raises(InputError, session, given).match(r"outside 2\.\.64")
+    with (
+        edge.Session(wording, cloud=worker.target, cut="cloud", fallback=False) as session,
+        pytest.raises(InputError, match=r"outside 2\.\.64"),
+    ):
+        session(given)
 
 
 @pytest.mark.parametrize("cut", ["local", "cloud", "after:embed"])
