@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from adaptation_rig import DELAY_S, Rig, SteadyClock, driven, link, shape
 from edge_support import inputs_of
 
 from edge.advisor import Selected
 from edge.answer import Answer
+from edge.client import Client
 from edge.embedded import EmbeddedWorker
 from edge.session import Session
 from edge.simulate.builtin import builtin_trace
@@ -28,57 +26,13 @@ from edge.simulate.steps import Steps
 from edge.simulate.trace import Trace
 from edge.simulate.truth import Truth
 from partitioner.bundle import Bundle
-from partitioner.link import BYTES_PER_MBIT, Link
-from partitioner.planner import Planner
-from partitioner.relay import Relay, Shape
-from partitioner.runtimes import Array
+from partitioner.link import BYTES_PER_MBIT
+from partitioner.relay import Relay
 from partitioner.zoo import resolve
 
 IS_FULL = os.environ.get("CLEFT_CHAOS") == "full"
 pytestmark = pytest.mark.timeout(7200 if IS_FULL else 120)
 SLOWDOWN = 40.0
-DELAY_S = 0.005
-RIGHT = 1.3
-"""A plan is right where the profiles say that it takes at most so many times as long as the best one."""
-
-
-def shape(mbit: float, *, delay_s: float = DELAY_S, jitter_s: float = 0.0) -> Shape:
-    rate = max(mbit * BYTES_PER_MBIT, 1.0)
-    return Shape(up_bytes_per_s=rate, down_bytes_per_s=2 * rate, delay_s=delay_s, jitter_s=jitter_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rig:
-    """A session over a relay, and what its profiles say."""
-
-    session: Session
-    relay: Relay
-    planner: Planner
-    given: dict[str, Array]
-
-    def ask(self, *, deadline_s: float | None = None) -> Answer:
-        return self.session(self.given, deadline_s=deadline_s)
-
-    def ask_for(self, seconds: float, *, deadline_s: float | None = None) -> list[Answer]:
-        until_s = time.monotonic() + seconds
-        found = []
-        while time.monotonic() < until_s:
-            found.append(self.ask(deadline_s=deadline_s))
-        return found
-
-    def right_cuts(self, mbit: float) -> set[str]:
-        """The cuts that are as good as any at a rate."""
-        prices_s = self.planner.frozen.price(Link.from_mbit(mbit, 2 * mbit, 2e3 * DELAY_S))
-        best_s = prices_s.min()
-        candidates = self.planner.frozen.candidates
-        return {each.cut for each, price_s in zip(candidates, prices_s, strict=True) if price_s <= RIGHT * best_s}
-
-    def alone_s(self) -> float:
-        """What the device takes for all of it."""
-        table = self.planner.frozen
-        return next(
-            float(each_s) for each_s, each in zip(table.compute_s, table.candidates, strict=True) if each.is_local
-        )
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +49,12 @@ def worker(bundle: Bundle) -> Iterator[EmbeddedWorker]:
 
 
 @pytest.fixture
-def rig(bundle: Bundle, worker: EmbeddedWorker) -> Iterator[Rig]:
-    """A session that has been asked for a while at 50 Mbit/s."""
+def rig(bundle: Bundle, worker: EmbeddedWorker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A session that has been asked for a while at 50 Mbit/s; in the short form it knows that link from the start."""
     host, _, port = worker.target.rpartition(":")
+    monkeypatch.setattr("edge.session.DeviceClock", SteadyClock)
+    if not IS_FULL:
+        monkeypatch.setattr(Client, "measure_link", lambda self: link(50))
     with (
         Relay((host, int(port)), shape(50)) as relay,
         Session(
@@ -137,11 +94,12 @@ def test_the_plan_follows_a_step_of_the_rate_down_and_up(rig: Rig, rounds: int) 
     assert not fast & slow, "the model's right plan must depend on the rate"
     deadline_s = min(1.6 * rig.alone_s(), 0.6)  # all of the input takes 0.8 s at 2 Mbit/s
     whole = rig.session.whole(rig.given)
+    proposals = rig.session.counters()["proposals"]
     for _ in range(rounds):
         for mbit, cuts, frames, within_s in ((2.0, slow, 3, 2.0), (50.0, fast, 5, 3.0)):
             switches, cancelled = (rig.session.counters()[name] for name in ("switches", "cancelled"))
             rig.relay.reshape(shape(mbit))
-            answers = rig.ask_for(3.5 if mbit == 50 else 2.5, deadline_s=deadline_s)
+            answers = rig.ask_until(cuts, most_s=within_s + 1.0, deadline_s=deadline_s)
             assert is_prompt(answers, cuts, frames=frames, within_s=within_s), [each.cut for each in answers]
             assert rig.session.counters()["switches"] - switches <= 2, rig.session.decisions()
             if mbit == 2.0:
@@ -150,6 +108,7 @@ def test_the_plan_follows_a_step_of_the_rate_down_and_up(rig: Rig, rounds: int) 
             for answer in answers:
                 for name, output in answer.outputs.items():
                     np.testing.assert_array_equal(output, whole[name])
+    assert rig.session.counters()["proposals"] == proposals, "a slow link would hold up a proposal: it came before"
 
 
 def test_noise_of_a_fifth_moves_nothing(rig: Rig) -> None:
@@ -166,7 +125,7 @@ def test_jitter_costs_no_more_deadlines_than_an_oracle_planner_misses(
     rig: Rig, delay_s: float, jitter_s: float
 ) -> None:
     rig.relay.reshape(shape(20, delay_s=delay_s, jitter_s=jitter_s))
-    best = rig.planner.at(Link.from_mbit(20, 40, 2e3 * delay_s)).candidate
+    best = rig.planner.at(link(20, delay_s=delay_s)).candidate
     plan = rig.session.ready(rig.given, cut=best.cut)
     rig.ask_for(0.6)
     deadline_s = 2.0 * rig.alone_s()
@@ -197,8 +156,8 @@ def test_over_a_trace_it_is_near_the_oracle_and_as_fast_as_any_fixed_cut(rig: Ri
     period_s = rig.alone_s()
     frames = math.ceil(trace.length_s / period_s)
 
-    def run(plan: Callable[[int, float], Selected | None]) -> float:
-        """Total latency of one contestant."""
+    def run(plan: Callable[[int, float], Selected | None], *, most_s: float = math.inf) -> float:
+        """Total latency of one contestant, followed until it is over what another one took."""
         total_s = 0.0
         with driven(rig.relay, trace) as clock:
             for frame in range(frames):
@@ -206,62 +165,23 @@ def test_over_a_trace_it_is_near_the_oracle_and_as_fast_as_any_fixed_cut(rig: Ri
                 chosen = plan(frame, clock.now_s)
                 answer = rig.ask() if chosen is None else rig.session.answer(rig.given, chosen)
                 total_s += answer.times.total_s
+                if total_s > most_s:
+                    break
         return total_s
 
     fixed = plans if IS_FULL else {each: plans[each] for each in plans if each.cut in ("cloud", "after:narrow")}
-    totals_s = {each.cut: run(lambda frame, now_s, chosen=chosen: chosen) for each, chosen in fixed.items()}
+    best_s = math.inf
+    for chosen in sorted(fixed.values(), key=lambda each: each.cut.name not in ("cloud", "after:narrow")):
+        best_s = min(best_s, run(lambda frame, now_s, chosen=chosen: chosen, most_s=best_s))
     oracle_s = run(lambda frame, now_s: plans[oracle.best(frame, now_s).candidate])
     policy_s = run(lambda frame, now_s: None)
-    first_s = 0.0 if IS_FULL else 2.0 * truth.of(next(each for each in plans if each.is_local), 0).head_s
-    assert policy_s <= 1.1 * oracle_s + first_s, (policy_s, oracle_s, totals_s)
-    assert policy_s <= 1.03 * min(totals_s.values()) + first_s, (policy_s, oracle_s, totals_s)
+    figures = f"policy {policy_s:.2f} s, oracle {oracle_s:.2f} s, best fixed cut {best_s:.2f} s"
+    first_s = 0.0 if IS_FULL else 2.5 * truth.of(next(each for each in plans if each.is_local), 0).head_s
+    assert policy_s <= 1.1 * oracle_s + first_s, figures
+    assert policy_s <= 1.03 * best_s + first_s, figures
 
 
 def brief() -> Trace:
-    """50 Mbit/s for 1 s, 2 for 1.4 s."""
-    up = Steps([0.0, 1.0], [50 * BYTES_PER_MBIT, 2 * BYTES_PER_MBIT], period_s=2.4)
-    return Trace(name="brief", up=up, down=up.scaled(2.0), delay_s=Steps.constant(DELAY_S), length_s=2.4)
-
-
-class Clock:
-    """The time since a trace began."""
-
-    def __init__(self) -> None:
-        self._begun_s = time.monotonic()
-        self._never = threading.Event()
-
-    @property
-    def now_s(self) -> float:
-        return time.monotonic() - self._begun_s
-
-    def wait_until(self, when_s: float) -> None:
-        self._never.wait(max(0.0, when_s - self.now_s))
-
-
-@contextmanager
-def driven(relay: Relay, trace: Trace) -> Iterator[Clock]:
-    """Shape the relay as a trace says, from now on and as long as the body runs."""
-    over = threading.Event()
-    clock = Clock()
-
-    def drive() -> None:
-        bounds_s = sorted({*trace.up.starts_s, *trace.delay_s.starts_s})
-        rounds = 0
-        while True:
-            for start_s in bounds_s:
-                at_s = rounds * trace.length_s + start_s
-                if over.wait(max(0.0, at_s - clock.now_s)):
-                    return
-                middle_s = at_s + 1e-6
-                relay.reshape(shape(trace.up.at(middle_s) / BYTES_PER_MBIT, delay_s=trace.delay_s.at(middle_s)))
-            rounds += 1
-            if over.wait(max(0.0, rounds * trace.length_s - clock.now_s)):
-                return
-
-    thread = threading.Thread(target=drive)
-    thread.start()
-    try:
-        yield clock
-    finally:
-        over.set()
-        thread.join()
+    """50 Mbit/s for 0.6 s, 2 for 1.2 s."""
+    up = Steps([0.0, 0.6], [50 * BYTES_PER_MBIT, 2 * BYTES_PER_MBIT], period_s=1.8)
+    return Trace(name="brief", up=up, down=up.scaled(2.0), delay_s=Steps.constant(DELAY_S), length_s=1.8)
