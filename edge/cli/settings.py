@@ -136,9 +136,14 @@ def session_of(
         profile_budget_s=args.budget,
         fresh_profiles=args.fresh,
         security=client_security_of(args),
-        notify=lambda line: print(f"cleft-edge: {line}", file=sys.stderr),
+        notify=say,
         on_progress=on_progress,
     )
+
+
+def say(line: str) -> None:
+    """Tell people a line in one piece: the sessions of a daemon may each have one at the same time."""
+    print(f"cleft-edge: {line}\n", end="", file=sys.stderr)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def summary(contest: Contest) -> str:
     """What came out, in a line."""
     best = contest.best_fixed
     return (
-        f"{contest.trace.name}: the policy took {_more(contest.policy.regret(contest.oracle))} than the oracle, and "
+        f"{contest.trace.name}: the policy was {_more(contest.policy.regret(contest.oracle))} than the oracle, and "
         f"{_more(contest.policy.regret(best))} than the best fixed cut, which is always {best.name}"
     )
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from edge.cli.plain import plain
+from edge.cli.settings import say
 
 Pair = namedtuple("Pair", "left right")
 
@@ -65,3 +66,10 @@ def test_what_holds_itself_becomes_text() -> None:
     ring.append(ring)
     assert isinstance(plain(ring), str)
     assert isinstance(plain(torch.ones(1, requires_grad=True)), str)
+
+
+def test_a_line_for_people_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("sys.stderr.write", written.append)
+    say("no worker can be reached now")
+    assert [each for each in written if each] == ["cleft-edge: no worker can be reached now\n"]
