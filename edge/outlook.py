@@ -1,7 +1,7 @@
 """What is predicted of one request: how long the device itself would take from the cut, and how long the worker will.
 
-The device's time is the longest of the last runs of that very suffix on inputs of this size where there were any, else
-what the profile and its corrections say; to both comes the wait for the engine. Without either nobody knows.
+The device's time is the longest but one of the last runs of that very suffix on inputs of this size where there were
+any, else what the profile and its corrections say; to both comes the wait for the engine. Without either nobody knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from partitioner.cost import Candidate
 from partitioner.inputs import Sample
 from partitioner.planner import Planner
 
-_RECENT = 4
+_RECENT = 5
 _STEPS_PER_DOUBLING = 4
 
 PaceKey = tuple[str, int]
@@ -43,10 +43,12 @@ class Paces:
             self._recent_s.setdefault(key, deque(maxlen=_RECENT)).append(took_s)
 
     def of(self, key: PaceKey) -> float | None:
-        """How long it may take; None where it never did."""
+        """How long it may take; None where it never did. Of three or more runs the longest one was an accident."""
         with self._lock:
-            recent_s = self._recent_s.get(key)
-            return max(recent_s) if recent_s else None
+            recent_s = sorted(self._recent_s.get(key, ()))
+        if not recent_s:
+            return None
+        return recent_s[-2] if len(recent_s) > 2 else recent_s[-1]
 
 
 class Outlook:

@@ -18,14 +18,15 @@ def test_nobody_knows_how_long_a_suffix_takes_that_never_ran() -> None:
     assert outlook.remaining_s("a:1", PROGRESS) is None
 
 
-def test_the_longest_of_the_last_runs_counts_and_older_ones_are_forgotten() -> None:
+def test_the_longest_of_the_last_runs_counts_but_for_one_accident_and_older_ones_are_forgotten() -> None:
     paces = Paces()
     outlook = Outlook(KEY, paces=paces, turnstile=Turnstile())
-    for took_s in (0.2, 0.5, 0.1):
+    expected = {0.2: 0.2, 0.5: 0.5, 0.1: 0.2, 9.0: 0.5, 8.0: 8.0}
+    for took_s, home_s in expected.items():
         paces.note(KEY, took_s)
-    paces.note(("another", 0), 9.0)
-    assert outlook.home_s == 0.5
-    for _ in range(4):
+        assert outlook.home_s == home_s
+    paces.note(("another", 0), 99.0)
+    for _ in range(5):
         paces.note(KEY, 0.3)
     assert outlook.home_s == 0.3
 
