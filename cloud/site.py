@@ -12,6 +12,7 @@ from cloud.held import HeldPlans
 from cloud.store import Store
 from cloud.worker import Worker
 from protos import messages as pb
+from protos.status import one_line
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,13 +51,13 @@ class Site:
         return [
             pb.ModelInfo(
                 digest=model.digest,
-                name=model.bundle.name,
+                name=one_line(model.bundle.name),
                 ready=model.engine is not None,
-                reason=model.reason,
+                reason=one_line(model.reason),
                 runtime="" if model.engine is None else model.engine.info.name,
             )
             for model in self.store.models
-        ] + [pb.ModelInfo(name=each.name, reason=each.reason) for each in self.store.broken]
+        ] + [pb.ModelInfo(name=one_line(each.name), reason=one_line(each.reason)) for each in self.store.broken]
 
     def load(self, client: Hashable = None) -> pb.Load:
         """How busy the compute thread is, as a message; to a client also what others than it cause."""

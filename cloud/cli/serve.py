@@ -112,12 +112,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, *, parent: int | None) -> None:
     from cloud.config import Config
+    from protos.status import one_line
 
     security = server_security_of(args)
     if (warning := security.check(args.host, is_plaintext_allowed=args.insecure_bind)) is not None:
         _LOG.warning(warning)
     config = Config(
-        name=args.name or _machine_name(),
+        name=one_line(args.name or _machine_name()),
         host=args.host,
         port=args.port,
         device=args.device,
