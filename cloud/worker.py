@@ -205,8 +205,10 @@ class Worker:
         if group is not None and (alike := self._queue.alike(group.key)):
             most = group.most(alike + 1)
             entries += self._queue.pop_like(group.key, most - 1)
-            until_s = entries[0].item.queued_s + self._batch_wait_s
+            until_s = min(self._wait_until_s(entry, group.preferred) for entry in entries)
             while len(entries) < group.preferred > 1 and (left_s := until_s - time.monotonic()) > 0:
+                if self._is_closed:
+                    break
                 self._changed.wait(left_s)
                 entries += self._queue.pop_like(group.key, group.preferred - len(entries))
         now_s = time.monotonic()
@@ -214,6 +216,11 @@ class Worker:
         clients = [] if entries[0].item.is_chore else [entry.client for entry in entries]
         self._shares.begin(clients, now_s)
         return entries
+
+    def _wait_until_s(self, entry: Entry[Job[object]], size: int) -> float:
+        """How long it may wait for others: as long as all of a batch can still be in time for it."""
+        until_s = entry.item.queued_s + self._batch_wait_s
+        return until_s if entry.deadline_s is None else min(until_s, entry.deadline_s - 2 * size * entry.cost_s)
 
     def _run(self, jobs: Sequence[Job[object]]) -> None:
         wanted = [job for job in jobs if job.begin()]

@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer)
         return 0
-    state = "draining" if reply.draining else "serving"
-    print(f"{reply.worker} at {args.target}: {state} for {reply.uptime_s:.0f} s, {reply.sessions} sessions")
+    state = "draining" if reply.draining else "serving" if any(model.ready for model in reply.models) else "not serving"
+    print(f"{reply.worker} at {args.target}: {state}, up for {reply.uptime_s:.0f} s, {reply.sessions} sessions")
     print(
         f"frames: {reply.frames_answered} answered, {reply.frames_failed} failed, {reply.load.queued_frames} waiting; "
         f"busy {reply.load.busy_ratio:.0%}"

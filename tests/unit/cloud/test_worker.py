@@ -256,9 +256,10 @@ def test_at_five_times_the_load_it_goes_on_answering_in_time_and_refuses_the_res
 class Pairs:
     """A group whose jobs run two at a time."""
 
-    key, preferred = "pairs", 2
+    key = "pairs"
 
-    def __init__(self) -> None:
+    def __init__(self, *, preferred: int = 2) -> None:
+        self.preferred = preferred
         self.sizes: list[int] = []
 
     def most(self, waiting: int) -> int:
@@ -306,3 +307,37 @@ def test_a_single_job_of_a_group_never_waits_for_others():
     finally:
         assert worker.close(timeout_s=WAIT_S)
     assert group.sizes == [1]
+
+
+@pytest.mark.parametrize("is_due", [True, False], ids=["a deadline", "the worker's end"])
+def test_a_wait_for_others_ends_before(is_due):
+    worker, group = Worker(max_queued=3, batch_wait_s=30.0), Pairs(preferred=4)
+    worker.start()
+
+    def job(ticket: Ticket) -> str:
+        time.sleep(0.005)
+        return "one"
+
+    async def scene() -> None:
+        await worker.run(job, kind="k")
+        held = Held()
+        first = asyncio.create_task(worker.run(held))
+        await until(held.entered)
+        due_s = time.monotonic() + 0.5 if is_due else None
+        jobs = [
+            asyncio.create_task(worker.run(job, group=group, client=number, kind="k", deadline_s=due_s))
+            for number in (1, 2)
+        ]
+        await asyncio.sleep(0)
+        held.let_go.set()
+        await first
+        while worker.load.queued_jobs:
+            await asyncio.sleep(0.001)
+        if not is_due:
+            assert await asyncio.to_thread(worker.close, timeout_s=WAIT_S)
+        assert await asyncio.wait_for(asyncio.gather(*jobs), WAIT_S) == ["one", "one"]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        assert worker.close(timeout_s=WAIT_S)
