@@ -97,9 +97,11 @@ class Session:
             tasks += self._proposals.values()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, self._ended, return_exceptions=True)
-            while self._plans:
-                self._site.plans.release(self._plans.popitem()[0])
+            try:
+                await asyncio.gather(*tasks, self._ended, return_exceptions=True)
+            finally:  # a client that ends its half and then cancels interrupts this
+                while self._plans:
+                    self._site.plans.release(self._plans.popitem()[0])
 
     def drain(self, *, reason: str, grace_s: float) -> None:
         """Tell the client to move on, take nothing new, and end when what is in flight is answered."""

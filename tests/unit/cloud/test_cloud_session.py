@@ -1,10 +1,10 @@
-"""One session of the worker, hand-driven: what it owes a client that takes its answers slowly."""
+"""One session of the worker, hand-driven: what it owes a client that is slow, and leaves behind of one that goes."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from by_hand import X
@@ -50,21 +50,24 @@ def requests() -> list[pb.ToWorker]:
     ]
 
 
-def test_a_drain_ends_only_when_every_answer_was_taken():
-    worker, tally = Worker(max_queued=8), Tally()
+@pytest.fixture
+def site() -> Iterator[Site]:
+    worker = Worker(max_queued=8)
     worker.start()
+    yield Site(
+        config=test_config(linger_s=0.01),
+        store=Store([Model(bundle=FakeBundle(), engine=FakeEngine())]),
+        worker=worker,
+        batchers=Batchers(most=1),
+        plans=HeldPlans(most=1),
+        tally=Tally(),
+        clock=time.monotonic,
+    )
+    assert worker.close(timeout_s=WAIT_S)
 
+
+def test_a_drain_ends_only_when_every_answer_was_taken(site):
     async def scene() -> list[int]:
-        bundle = FakeBundle()
-        site = Site(
-            config=test_config(linger_s=0.01),
-            store=Store([Model(bundle=bundle, engine=FakeEngine())]),
-            worker=worker,
-            batchers=Batchers(most=1),
-            plans=HeldPlans(most=1),
-            tally=tally,
-            clock=time.monotonic,
-        )
         session, taking, answered = Session(site), asyncio.Event(), []
         hello, propose, *frames = requests()
 
@@ -84,7 +87,7 @@ def test_a_drain_ends_only_when_every_answer_was_taken():
 
         taking.set()
         serving = asyncio.create_task(session.serve(messages(), write))
-        await until(lambda: tally.frames_answered == len(FRAMES))
+        await until(lambda: site.tally.frames_answered == len(FRAMES))
         session.drain(reason="test", grace_s=WAIT_S)
         assert (await asyncio.wait({serving}, timeout=0.2))[1] == {serving}
         taking.set()
@@ -92,7 +95,24 @@ def test_a_drain_ends_only_when_every_answer_was_taken():
             await asyncio.wait_for(serving, WAIT_S)
         return answered
 
-    try:
-        assert asyncio.run(scene()) == list(FRAMES)
-    finally:
-        assert worker.close(timeout_s=WAIT_S)
+    assert asyncio.run(scene()) == list(FRAMES)
+
+
+def test_a_session_that_is_cancelled_while_it_ends_leaves_no_plan_behind(site):
+    async def scene() -> None:
+        async def messages() -> AsyncIterator[pb.ToWorker]:
+            for message in requests()[:2]:
+                yield message
+            await asyncio.Event().wait()
+
+        async def write(message: pb.ToEdge) -> None:
+            pass
+
+        serving = asyncio.create_task(Session(site).serve(messages(), write))
+        await until(lambda: site.plans)
+        while not serving.done():
+            serving.cancel()
+            await asyncio.sleep(0)
+        assert not site.plans
+
+    asyncio.run(scene())
