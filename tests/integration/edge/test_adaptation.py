@@ -6,6 +6,7 @@ percent: what else this machine does must not decide. Long forms run with ``CLEF
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +29,16 @@ from edge.simulate.truth import Truth
 from partitioner.bundle import Bundle
 from partitioner.link import BYTES_PER_MBIT
 from partitioner.relay import Relay
+from partitioner.segments import CLOUD
 from partitioner.zoo import resolve
 
 IS_FULL = os.environ.get("CLEFT_CHAOS") == "full"
 pytestmark = pytest.mark.timeout(7200 if IS_FULL else 120)
 SLOWDOWN = 40.0
+SLACK_S = 0.0 if IS_FULL else 1.0
+"""What a machine busy with other things may add in the short form: one probe that tells nothing."""
+NOTICED_S = 0.25
+"""Silence in which a step is noticed; then the device does the frame, and what was sent of it holds up the next."""
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +69,14 @@ def rig(bundle: Bundle, worker: EmbeddedWorker, monkeypatch: pytest.MonkeyPatch)
             codecs=("none",),
             runtime="eager",
             slowdown=SLOWDOWN,
-            profile_budget_s=1.0,
+            profile_budget_s=1.0 if IS_FULL else 0.5,
         ) as session,
     ):
         given = inputs_of(bundle)
         session(given)
         planner = session.evidence().planner(codecs=("none",))
         rig = Rig(session=session, relay=relay, planner=planner, given=given)
-        rig.ask_for(0.6)
+        rig.ask_for(0.4)
         yield rig
 
 
@@ -99,8 +105,8 @@ def test_the_plan_follows_a_step_of_the_rate_down_and_up(rig: Rig, rounds: int) 
         for mbit, cuts, frames, within_s in ((2.0, slow, 3, 2.0), (50.0, fast, 5, 3.0)):
             switches, cancelled = (rig.session.counters()[name] for name in ("switches", "cancelled"))
             rig.relay.reshape(shape(mbit))
-            answers = rig.ask_until(cuts, most_s=within_s + 1.0, deadline_s=deadline_s)
-            assert is_prompt(answers, cuts, frames=frames, within_s=within_s), [each.cut for each in answers]
+            answers = rig.ask_until(cuts, most_s=within_s + 1.0 + SLACK_S, deadline_s=deadline_s)
+            assert is_prompt(answers, cuts, frames=frames, within_s=within_s + SLACK_S), [each.cut for each in answers]
             assert rig.session.counters()["switches"] - switches <= 2, rig.session.decisions()
             if mbit == 2.0:
                 assert rig.session.counters()["cancelled"] > cancelled, "the first frame is withdrawn half-sent"
@@ -114,7 +120,7 @@ def test_the_plan_follows_a_step_of_the_rate_down_and_up(rig: Rig, rounds: int) 
 def test_noise_of_a_fifth_moves_nothing(rig: Rig) -> None:
     draw = np.random.default_rng(0)
     switches = rig.session.counters()["switches"]
-    for _ in range(600 if IS_FULL else 5):
+    for _ in range(600 if IS_FULL else 4):
         rig.relay.reshape(shape(20 * draw.uniform(0.8, 1.2)))
         rig.ask_for(1.0 if IS_FULL else 0.4)
     assert rig.session.counters()["switches"] - switches <= 1, rig.session.decisions()
@@ -152,7 +158,8 @@ def test_over_a_trace_it_is_near_the_oracle_and_as_fast_as_any_fixed_cut(rig: Ri
     trace = brief() if name == "brief" else builtin_trace(name)
     truth = Truth(rig.planner.frozen, [rig.session.evidence().edge])
     oracle = Oracle(trace, truth)
-    plans = {each: rig.session.ready(rig.given, cut=each.cut) for each in rig.planner.frozen.candidates}
+    cuts = [each.cut for each in rig.planner.frozen.candidates]
+    plan_of = functools.cache(lambda cut: rig.session.ready(rig.given, cut=cut))
     period_s = rig.alone_s()
     frames = math.ceil(trace.length_s / period_s)
 
@@ -169,19 +176,18 @@ def test_over_a_trace_it_is_near_the_oracle_and_as_fast_as_any_fixed_cut(rig: Ri
                     break
         return total_s
 
-    fixed = plans if IS_FULL else {each: plans[each] for each in plans if each.cut in ("cloud", "after:narrow")}
-    best_s = math.inf
-    for chosen in sorted(fixed.values(), key=lambda each: each.cut.name not in ("cloud", "after:narrow")):
-        best_s = min(best_s, run(lambda frame, now_s, chosen=chosen: chosen, most_s=best_s))
-    oracle_s = run(lambda frame, now_s: plans[oracle.best(frame, now_s).candidate])
     policy_s = run(lambda frame, now_s: None)
+    oracle_s = run(lambda frame, now_s: plan_of(oracle.best(frame, now_s).candidate.cut))
+    best_s = math.inf if IS_FULL else 1.1 * policy_s
+    for cut in sorted(cuts, key=lambda cut: cut != "after:narrow") if IS_FULL else ("after:narrow", CLOUD):
+        best_s = min(best_s, run(lambda frame, now_s, cut=cut: plan_of(cut), most_s=best_s))
     figures = f"policy {policy_s:.2f} s, oracle {oracle_s:.2f} s, best fixed cut {best_s:.2f} s"
-    first_s = 0.0 if IS_FULL else 2.5 * truth.of(next(each for each in plans if each.is_local), 0).head_s
+    first_s = 0.0 if IS_FULL else NOTICED_S + 2 * period_s
     assert policy_s <= 1.1 * oracle_s + first_s, figures
     assert policy_s <= 1.03 * best_s + first_s, figures
 
 
 def brief() -> Trace:
-    """50 Mbit/s for 0.6 s, 2 for 1.2 s."""
-    up = Steps([0.0, 0.6], [50 * BYTES_PER_MBIT, 2 * BYTES_PER_MBIT], period_s=1.8)
-    return Trace(name="brief", up=up, down=up.scaled(2.0), delay_s=Steps.constant(DELAY_S), length_s=1.8)
+    """50 Mbit/s for 0.5 s, 2 for 1 s."""
+    up = Steps([0.0, 0.5], [50 * BYTES_PER_MBIT, 2 * BYTES_PER_MBIT], period_s=1.5)
+    return Trace(name="brief", up=up, down=up.scaled(2.0), delay_s=Steps.constant(DELAY_S), length_s=1.5)
