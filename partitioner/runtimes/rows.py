@@ -2,8 +2,9 @@
 
 Either every tensor that goes in or comes out has the same symbol there and nowhere else, or every one was captured with
 a literal 1. In the second case the sizes that the graph names itself stand in the way: a ``view`` to ``(1, 512)`` is
-rewritten to ``(rows, 512)``. Neither proves anything: rows may still be mixed on the way, by a mean over a batch or a
-sort, so whoever runs frames together compares with running them apart first.
+rewritten to ``(rows, 512)``, and what reduces or sorts along that axis is refused. Neither proves anything: rows may
+still be mixed on the way, by a flip or a product of matrices, so whoever runs frames together compares with running
+them apart first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ ROWS = "cleft.rows"
 _SIZED = frozenset({
     "aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.expand.default"
 })  # fmt: skip
+
+_ALONG = frozenset({
+    *("amax", "amin", "max", "min", "aminmax", "argmax", "argmin", "median", "nanmedian", "mode", "kthvalue", "topk"),
+    *("mean", "sum", "nansum", "prod", "any", "all", "var", "std", "var_mean", "std_mean", "logsumexp", "norm"),
+    *("linalg_vector_norm", "softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "cummax"),
+    *("cummin", "logcumsumexp", "sort", "argsort"),
+})  # fmt: skip
+"""Operators that make one number of several along the axes that they are told, by their second argument or ``dim``."""
+_OF_NORM = frozenset({"norm", "linalg_vector_norm"})
+"""These are told by their third."""
 
 Leading = Literal["symbol", "one"]
 
@@ -50,6 +61,8 @@ def with_rows(graph: Graph, subgraph: Subgraph) -> tuple[Node, ...] | None:
         return None
     if not all(name in dependent for name in subgraph.outputs if name in graph.node):
         return None
+    if any(_is_across_rows(graph, node) for node in dependent.values()):
+        return None
     return tuple(
         _rewritten(node) if node.op in _SIZED and (node.name in dependent or node.op == "aten.expand.default") else node
         for node in subgraph.nodes
@@ -77,6 +90,22 @@ def _rewritten(node: Node) -> Node:
 
 def _is_row(value: Value) -> bool:
     return bool(value.shape) and value.shape[0] == 1
+
+
+def _is_across_rows(graph: Graph, node: Node) -> bool:
+    """Whether a node may take several rows together, where random inputs need not show it: behind a threshold, say."""
+    name = node.op.split(".")[1] if node.op.count(".") else node.op
+    if name not in _ALONG or not node.args or not isinstance(node.args[0], Ref):
+        return False
+    place = 2 if name in _OF_NORM else 1
+    given = node.kwargs.get("dim", node.args[place] if len(node.args) > place else None)
+    if name in ("kthvalue", "topk"):
+        given = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else -1)
+    elif name in ("sort", "argsort") and given is None:
+        given = -1
+    rank = len(graph.value_of(node.args[0].name).shape)
+    axes = given if isinstance(given, tuple) else (given,)
+    return not axes or any(not isinstance(axis, int) or axis in (0, -rank) for axis in axes)
 
 
 def _is_opaque(node: Node) -> bool:

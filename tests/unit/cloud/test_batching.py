@@ -76,8 +76,13 @@ def shapes_of(subject: Subject):
         (lambda x: x - x[:1], False),
         (lambda x: x.flip(0), False),
         (lambda x: torch.where(x.sum() > 1e6, x * 2, x), False),
+        (lambda x: torch.where(x.amax(0, keepdim=True) > 1e6, x * 2, x), False),
+        (lambda x: torch.where(x.softmax(-1).amax(-1, keepdim=True) > 0.5, x.sort()[0], x.topk(8)[0]), True),
     ],
-    ids=["reshape", "mean", "softmax", "batch mean", "sum", "scale", "first row", "order", "rare"],
+    ids=[
+        *("reshape", "mean", "softmax", "batch mean", "sum", "scale", "first row", "order"),
+        *("rare", "rare in a column", "within a row"),
+    ],
 )
 def test_rows_that_know_of_each_other_are_never_run_together(mix, is_right, is_dynamic, tmp_path):
     example = torch.randn(3 if is_dynamic else 1, 8)
