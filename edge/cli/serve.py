@@ -42,6 +42,8 @@ _SECURITY_PREFIX = "listen-"
 _MIB = 1024 * 1024
 _MOST_MESSAGE_MIB = 1024
 _MOST_REQUESTS = 1024
+_LOOK_S = 0.5
+"""How often is looked whether a signal came."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +104,8 @@ def _run(args: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: _on_signal(stop, number))
         _announce(args.host, bound, entries, daemon.reasons, as_json=args.json)
-        stop.wait()
+        while not stop.wait(_LOOK_S):  # a signal that another thread was interrupted by wakes nobody
+            pass
     finally:
         is_clean = daemon.stop()
     if not is_clean:
