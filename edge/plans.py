@@ -3,7 +3,8 @@
 Inputs are of one kind when they are all pictures or all tensors and their sizes lie within a tenth of each other. The
 first request of a kind pays for measuring and freezing the candidates; afterwards a choice takes some tens of
 microseconds. A plan that was not used yet is made ready in the background, here (its first run is slower) and at the
-worker, while the one before goes on: a request is late for it once at most, and none waits for another's plan. Nothing
+worker, while the one before goes on: a request is late for it once at most, and none waits for another's plan. Those
+that a slower or faster link would want are made ready with the first, while nothing is in their way. Nothing
 is loaded again when the cut moves, for the engine holds the whole model's weights; and a request keeps the plan that it
 began with.
 """
