@@ -96,10 +96,11 @@ def _run(args: argparse.Namespace) -> int:
             raise UsageError(f"--cut {args.cut} takes a worker: --cloud HOST:PORT")
         args.cut = "local"
     daemon = Daemon(_config(args), version=version(), security=security)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda number, frame: _interrupt(stop))
     entries = [_entry(args, spec) for spec in args.model]
     bound = daemon.start(entries)
     is_clean = False
-    stop = threading.Event()
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: _on_signal(stop, number))
@@ -113,6 +114,12 @@ def _run(args: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(0)  # a request that will not end would hold the interpreter past the grace
     return 0
+
+
+def _interrupt(stop: threading.Event) -> None:
+    """End while models are loaded; where what was running swallows the exception, as callbacks do, ``stop`` tells."""
+    stop.set()
+    raise KeyboardInterrupt
 
 
 def _on_signal(stop: threading.Event, number: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,28 @@ def test_a_daemon_that_cannot_serve_says_why_in_one_line(
     err = capfd.readouterr().err
     assert line in err
     assert "Traceback" not in err
+
+
+def test_an_interrupt_that_loading_swallows_is_still_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge.cli import main
+    from edge.daemon import Daemon
+
+    def start(self: Daemon, entries: object) -> int:
+        with suppress(KeyboardInterrupt):  # as what is called back from C does
+            signal.raise_signal(signal.SIGINT)
+        return 1
+
+    monkeypatch.setattr(Daemon, "start", start)
+    at_last = threading.Timer(5.0, os.kill, (os.getpid(), signal.SIGTERM))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    at_last.start()
+    try:
+        assert main(["serve", "--port", "0", "--model", "no.such.bundle"]) == 0
+        assert at_last.is_alive()
+    finally:
+        at_last.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_requests_under_way_are_answered_when_the_daemon_is_told_to_stop(
