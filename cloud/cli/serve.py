@@ -184,6 +184,9 @@ async def _load(server: Server, args: argparse.Namespace) -> list[Bundle]:
 
 def _leave_at_once() -> NoReturn:
     """End the process although its threads are inside of what cannot be interrupted."""
+    from partitioner.zoo.staging import abandon
+
+    abandon()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from partitioner.runtimes import EAGER
 from partitioner.trace import Capture, Example, capture, load_exported, save
 from partitioner.trace.dynamic import DynamicSizes, parse
 from partitioner.zoo import DIGITS, ModelRequest, kind_of, read_record, slug
+from partitioner.zoo.staging import staging
 
 SEED = 0
 
@@ -66,8 +66,8 @@ def pack_into_cache(request: ModelRequest, target: Path | None) -> Bundle:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BundleError(f"the cache {directory} cannot be made ({error.strerror}): set CLEFT_CACHE_DIR") from error
-    with tempfile.TemporaryDirectory(prefix=".packing-", dir=directory) as staging:
-        packed = pack(request, Path(staging) / "bundle")
+    with staging(directory) as stage:
+        packed = pack(request, stage / "bundle")
         place = target or directory / f"{slug(packed.name)}-{packed.digest[:12]}"
         try:
             packed.path.rename(place)
@@ -75,7 +75,7 @@ def pack_into_cache(request: ModelRequest, target: Path | None) -> Bundle:
             try:
                 return Bundle.open(place)
             except BundleError:
-                place.rename(Path(staging) / "damaged")
+                place.rename(stage / "damaged")
                 packed.path.rename(place)
         return Bundle.open(place)
 

@@ -151,6 +151,7 @@ def test_a_signal_ends_it_in_good_order(bundle, number):
 
 def test_a_signal_while_models_are_loaded_ends_it_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CLEFT_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "endless.py").write_text(
         "import os, threading\ndef make():\n    os.write(2, b'loading\\n')\n    threading.Event().wait()\n"
     )
@@ -164,6 +165,7 @@ def test_a_signal_while_models_are_loaded_ends_it_at_once(tmp_path, monkeypatch)
         process.kill()
         process.communicate()
     assert process.returncode == 0
+    assert [*(tmp_path / "cache" / "bundles").iterdir()] == []
 
 
 def test_no_frame_is_lost_when_it_is_told_to_stop(bundle):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -192,6 +193,16 @@ def test_a_damaged_bundle_in_the_cache_is_packed_again(damage: str) -> None:
     again = zoo.resolve(SMALL, shapes=[SHAPE])
     assert (again.path, again.digest) == (packed.path, packed.digest)
     assert [each.name for each in packed.path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_what_a_killed_process_left_in_the_cache_is_swept_a_day_later() -> None:
+    cache = zoo.resolve(SMALL, shapes=[SHAPE]).path.parent
+    for name, age_s in ((".packing-old", 25 * 3600.0), (".packing-new", 60.0)):
+        (cache / name).mkdir()
+        os.utime(cache / name, (time.time() - age_s,) * 2)
+    zoo.resolve(SMALL, shapes=["1x3x48x48"])
+    assert [each.name for each in cache.glob(".packing-*")] == [".packing-new"]
+    (cache / ".packing-new").rmdir()
 
 
 def test_other_shapes_are_other_bundles() -> None:
