@@ -17,12 +17,14 @@ from partitioner.records import Fields
 ALL_CLOUD = "cloud"
 ALL_LOCAL = "local"
 
-How = Literal["measured", "calibrated"]
+How = Literal["measured", "calibrated", "predicted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Median and interquartile range of ``samples`` runs; a calibrated one is inferred from its neighbours."""
+    """Median and interquartile range of ``samples`` runs; a calibrated one is inferred from its neighbours, a predicted
+    one from other models (``predict``).
+    """
 
     median_s: float
     spread_s: float = 0.0
@@ -152,7 +154,7 @@ def read_timing(fields: Fields) -> Timing:
         median_s=fields.number("median_s"),
         spread_s=fields.number("spread_s"),
         samples=fields.whole("samples"),
-        how=cast(How, fields.text("how", among=("measured", "calibrated"))),
+        how=cast(How, fields.text("how", among=("measured", "calibrated", "predicted"))),
     )
 
 

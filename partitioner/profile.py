@@ -24,8 +24,10 @@ from partitioner.cutprofile import (
     read_cut,
     read_timing,
 )
+from partitioner.energy import EnergyProfile, read_energy
 from partitioner.errors import ProfileError
 from partitioner.layergraph import INPUT, Flow
+from partitioner.leakage import LeakageProfile, read_leakage
 from partitioner.records import Fields, RecordError, read, read_value, to_json
 from partitioner.units import digits
 
@@ -109,7 +111,7 @@ class Profile:
 
     ``flows`` are the tensors between layers; a layer's index is its place in ``layers``. ``samples`` inputs, real or
     made up (``samples_how``), were run through lossy codecs: 0 on a side that left that to the other. ``accuracy`` is
-    the exact model's, on labelled ones.
+    the exact model's, on labelled ones. ``energy`` and ``leakage`` are None where nobody measured them.
     """
 
     schema: str = SCHEMA
@@ -132,6 +134,8 @@ class Profile:
     noise_ratio: float
     noisy: bool
     created: str
+    energy: EnergyProfile | None = None
+    leakage: LeakageProfile | None = None
 
     def slowed(self, factor: float) -> Profile:
         """The profile of a device ``factor`` times slower in everything it computes."""
@@ -143,6 +147,7 @@ class Profile:
             cuts=tuple(cut.slowed(factor) for cut in self.cuts),
             whole=self.whole.slowed(factor),
             source=replace(self.source, preprocess=prepare.slowed(factor) if prepare else None),
+            energy=self.energy.slowed(factor) if self.energy else None,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -212,9 +217,12 @@ def _profile(fields: Fields) -> Profile:
         noise_ratio=fields.number("noise_ratio"),
         noisy=fields.flag("noisy"),
         created=fields.text("created"),
+        energy=fields.optional("energy", read_energy),
+        leakage=fields.optional("leakage", read_leakage),
     )
     _check_flows(fields, profile)
     _check_cuts(fields, profile.cuts)
+    _check_energy(fields, profile)
     return profile
 
 
@@ -249,6 +257,15 @@ def _check_cuts(fields: Fields, cuts: tuple[CutProfile, ...]) -> None:
             fields.fault("cuts", f"lack the one named {name!r}")
     if [cut.depth for cut in cuts] != sorted(cut.depth for cut in cuts):
         fields.fault("cuts", "are not in the order of their depth")
+
+
+def _check_energy(fields: Fields, profile: Profile) -> None:
+    if profile.energy is None:
+        return
+    if len(profile.energy.layers) != len(profile.layers):
+        fields.fault("energy.layers", f"are {len(profile.energy.layers)}, but there are {len(profile.layers)} layers")
+    if missing := {cut.id for cut in profile.cuts} ^ {each.cut_id for each in profile.energy.prefixes}:
+        fields.fault("energy.prefixes", f"and the cuts differ: {len(missing)} are in one of them only")
 
 
 def _layer(fields: Fields) -> LayerProfile:
