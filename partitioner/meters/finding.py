@@ -1,0 +1,125 @@
+"""Which meters a device has, and opening one by name.
+
+A kind is a line in ``KINDS`` and a function in a module of its own, which is imported when it is asked for. The files
+of a device are looked for below a root: ``/``, or a recorded tree (``CLEFT_SYSROOT``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from partitioner.energy import SCOPES
+from partitioner.environment import PREFIX
+from partitioner.meters import Meter, MeterError
+
+AUTO = "auto"
+SLOW_S = 0.5
+"""A meter with a longer period is taken by ``auto`` only where there is no quicker one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of meter and its maker, ``module:function``.
+
+    The maker of a kind that is found on its own takes the root, a ``Path``. That of a kind with an ``argument`` (what
+    it is, for people: ``FILE``) takes the text after the colon of its name. Either returns an open ``Meter``, or raises
+    ``MeterError`` with the reason in a few words that follow "rapl: ...".
+    """
+
+    name: str
+    maker: str
+    argument: str = ""
+
+
+KINDS: tuple[Kind, ...] = ()
+"""In the order of trust."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was looked for: an open meter, or the reason why there is none."""
+
+    kind: str
+    meter: Meter | None = None
+    reason: str = ""
+
+
+def find_meters(root: Path | None = None, *, kinds: Sequence[Kind] = KINDS) -> tuple[Found, ...]:
+    """Look for every kind that needs no argument; whoever asks closes the meters (``close_all``).
+
+    ``root`` None is ``CLEFT_SYSROOT``, or ``/``.
+    """
+    return tuple(_look(kind, _root(root)) for kind in kinds if not kind.argument)
+
+
+def close_all(found: Sequence[Found]) -> None:
+    """Close every meter that was found."""
+    for each in found:
+        if each.meter is not None:
+            each.meter.close()
+
+
+def open_meter(name: str = AUTO, *, root: Path | None = None) -> Meter:
+    """Open a meter: a kind, a kind with its argument (``csv:watts.csv``), or ``auto``.
+
+    ``auto`` is the first found of those that cover most: a board before a package before an accelerator.
+
+    Raises:
+        MeterError: there is none, with each reason; or there is no such kind.
+    """
+    if name == AUTO:
+        return _widest(_root(root))
+    stem, _, argument = name.partition(":")
+    kind = next((each for each in KINDS if each.name == stem), None)
+    if kind is None:
+        near = difflib.get_close_matches(stem, [each.name for each in KINDS], n=1)
+        known = ", ".join(f"{each.name}:{each.argument}" if each.argument else each.name for each in KINDS)
+        raise MeterError(f"no meter {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"choose from {known}"))
+    if bool(argument) != bool(kind.argument):
+        raise MeterError(f"meter {name!r}: write {kind.name}{':' if kind.argument else ''}{kind.argument}")
+    try:
+        return _make(kind, argument if kind.argument else _root(root))
+    except (MeterError, OSError) as error:
+        raise MeterError(f"{kind.name}: {error}") from error
+
+
+def _widest(root: Path) -> Meter:
+    """The quick one that covers most, or the first of the slow ones; all others are closed."""
+    found: list[Found] = []
+    for kind in KINDS:
+        if not kind.argument:
+            found.append(_look(kind, root))
+            if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
+                break
+    meters = [each.meter for each in found if each.meter is not None]
+    if not meters:
+        raise MeterError("no meter was found: " + "; ".join(f"{each.kind}: {each.reason}" for each in found))
+    chosen = min(meters, key=_rank)
+    close_all([each for each in found if each.meter is not chosen])
+    return chosen
+
+
+def _rank(meter: Meter) -> tuple[bool, int]:
+    return meter.info.period_s > SLOW_S, SCOPES.index(meter.info.scope)
+
+
+def _look(kind: Kind, root: Path) -> Found:
+    try:
+        return Found(kind=kind.name, meter=_make(kind, root))
+    except (MeterError, OSError) as error:
+        return Found(kind=kind.name, reason=str(error))
+
+
+def _make(kind: Kind, argument: Path | str) -> Meter:
+    module, _, function = kind.maker.partition(":")
+    return cast(Meter, getattr(importlib.import_module(module), function)(argument))
+
+
+def _root(root: Path | None) -> Path:
+    return Path(os.environ.get(f"{PREFIX}SYSROOT") or "/") if root is None else root

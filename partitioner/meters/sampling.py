@@ -1,0 +1,171 @@
+"""Sampling a meter while something else runs, and energy from the samples.
+
+``Sampler`` reads on a thread of its own, and once more at every ``mark``, so that an interval between two marks is
+covered to its ends. What a meter of power tells is summed by the trapezoid rule over real time stamps; of a counter the
+ends alone matter, which is why one is read less often. A thread that wakes costs power itself: 1 ms is the shortest
+pause, and a counter's is 20 ms.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from types import TracebackType
+
+from partitioner.meters import Meter, MeterError, MeterInfo, Reading
+
+SHORTEST_PAUSE_S = 1e-3
+COUNTER_PAUSE_S = 20e-3
+STUCK_PERIODS = 20
+"""A sensor that says the same for so many of its periods, at rest and at work, is stuck."""
+
+
+class Sampler:
+    """Reads a meter again and again while its block runs; the meter stays the caller's, to be closed by him."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._readings: list[Reading] = []
+        self._error: MeterError | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cleft-meter", daemon=True)
+
+    def __enter__(self) -> Sampler:
+        """Read once and go on.
+
+        Raises:
+            MeterError: the meter cannot be read.
+        """
+        self.mark()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def mark(self) -> float:
+        """Read now, on the caller's thread; returns the time of the reading, at which an interval may begin or end.
+
+        Raises:
+            MeterError: the meter cannot be read, now or since it was last asked.
+        """
+        with self._lock:
+            self._read()
+            self._raise()
+            return self._readings[-1].at_s
+
+    def readings(self) -> tuple[Reading, ...]:
+        """All readings so far, in the order of time.
+
+        Raises:
+            MeterError: the meter could not be read since it was last asked.
+        """
+        with self._lock:
+            self._raise()
+            return tuple(self._readings)
+
+    def _run(self) -> None:
+        pause_s = self._pause_s()
+        while not self._ended.wait(pause_s):
+            with self._lock:
+                self._read()
+                if self._error is not None:
+                    return
+
+    def _pause_s(self) -> float:
+        period_s = self._meter.info.period_s
+        if self._readings[0].counter_j is not None:
+            return max(period_s, COUNTER_PAUSE_S)
+        return max(period_s / 2, SHORTEST_PAUSE_S)
+
+    def _read(self) -> None:
+        """Read once, under the lock; an error is kept for whoever asks."""
+        if self._error is None:
+            try:
+                self._readings.append(self._meter.read())
+            except MeterError as error:
+                self._error = error
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def energy_between(readings: Sequence[Reading], begin_s: float, end_s: float) -> float:
+    """Joules between two times of ``time.perf_counter``; values between readings lie on straight lines.
+
+    Args:
+        readings: of one meter, in the order of time.
+        begin_s: not before the first reading.
+        end_s: over ``begin_s``, and not after the last reading.
+
+    Raises:
+        MeterError: the readings do not reach from one to the other.
+    """
+    if not (readings and readings[0].at_s <= begin_s < end_s <= readings[-1].at_s):
+        raise MeterError(
+            "the meter was not read over the whole of the interval: read it before its begin and at its end"
+        )
+    times_s = [each.at_s for each in readings]
+    if readings[0].counter_j is not None:
+        counts_j = [_counter(each) for each in readings]
+        return _at(end_s, times_s, counts_j) - _at(begin_s, times_s, counts_j)
+    powers_w = [_power(each) for each in readings]
+    inside = slice(bisect_right(times_s, begin_s), bisect_left(times_s, end_s))
+    spans_s = [begin_s, *times_s[inside], end_s]
+    values_w = [_at(begin_s, times_s, powers_w), *powers_w[inside], _at(end_s, times_s, powers_w)]
+    pairs = zip(itertools.pairwise(spans_s), itertools.pairwise(values_w), strict=True)
+    return sum((after_s - before_s) * (low_w + high_w) / 2 for (before_s, after_s), (low_w, high_w) in pairs)
+
+
+def power_between(readings: Sequence[Reading], begin_s: float, end_s: float) -> float:
+    """The mean power in watts; the same arguments and errors as ``energy_between``."""
+    return energy_between(readings, begin_s, end_s) / (end_s - begin_s)
+
+
+def check_alive(readings: Sequence[Reading], info: MeterInfo) -> None:
+    """Refuse readings that a working meter does not make; they should span rest and work.
+
+    Raises:
+        MeterError: power is negative or no number, a counter runs backward, or nothing changes for ``STUCK_PERIODS``.
+    """
+    values = [_counter(each) if each.counter_j is not None else _power(each) for each in readings]
+    if not all(map(math.isfinite, values)):
+        raise MeterError(f"{info.kind} tells what is no number")
+    if not values:
+        raise MeterError(f"{info.kind} was not read")
+    if readings[0].counter_j is not None:
+        if any(after < before for before, after in itertools.pairwise(values)):
+            raise MeterError(f"{info.kind} counts backward: {info.source} was reset, or is not to be believed")
+    elif min(values) < 0:
+        raise MeterError(f"{info.kind} tells a negative power of {min(values):.3g} W")
+    span_s = readings[-1].at_s - readings[0].at_s
+    if max(values) == min(values) and len(values) > 1 and span_s >= STUCK_PERIODS * info.period_s:
+        raise MeterError(f"{info.kind} is stuck: {info.source} told the same for {span_s:.1f} s")
+
+
+def _at(time_s: float, times_s: Sequence[float], values: Sequence[float]) -> float:
+    """The value at a time between the first and the last."""
+    after = min(bisect_right(times_s, time_s), len(times_s) - 1)
+    before = after - 1
+    if times_s[after] == times_s[before]:
+        return values[after]
+    share = (time_s - times_s[before]) / (times_s[after] - times_s[before])
+    return values[before] + share * (values[after] - values[before])
+
+
+def _counter(reading: Reading) -> float:
+    assert reading.counter_j is not None
+    return reading.counter_j
+
+
+def _power(reading: Reading) -> float:
+    assert reading.power_w is not None
+    return reading.power_w
