@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from daemon_rig import Site, served
 
+from edge.cli import main
 from edge.embedded import EmbeddedWorker
 from partitioner.bundle import Bundle
 from partitioner.zoo import resolve
@@ -70,3 +72,23 @@ def _no_leaked_threads() -> Iterator[None]:
         thread.join(max(0.0, deadline_s - time.monotonic()))
     left = [thread.name for thread in threading.enumerate() if thread not in before and thread.is_alive()]
     assert not left, f"leaked threads: {left}"
+
+
+@pytest.fixture
+def cleft_edge(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; gives exit code, stdout and stderr."""
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        code = main([str(each) for each in argv])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def site(digits: Bundle, wording: Bundle, branching: Bundle) -> Iterator[Site]:
+    """A daemon of three models over sessions that the test bends."""
+    with served({"digits": digits, "words": wording, "branches": branching}) as running:
+        yield running

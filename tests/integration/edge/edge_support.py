@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,3 +102,8 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def records(out: str) -> list[dict[str, object]]:
+    """What a command printed, one JSON object a line."""
+    return [json.loads(line) for line in out.splitlines()]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import numpy as np
 import pytest
 
+from edge.clock import DeviceClock
 from edge.config import Timeouts
+from edge.fleet import Fleet
 from partitioner.plan import Plan, Segment, Stage
 from partitioner.runtimes import Array
 from protos import messages as pb
@@ -223,3 +226,28 @@ def quick() -> Timeouts:
 def ones() -> Array:
     """A megabyte of float32."""
     return np.ones((1, 64, 64, 64), np.float32)
+
+
+@pytest.fixture
+def fleets(quick: Timeouts) -> Iterator[Callable[..., Fleet]]:
+    made: list[Fleet] = []
+
+    def start(*targets: str, is_open: bool = True, **more: object) -> Fleet:
+        brisk = replace(quick, redial_s=0.05, redial_max_s=0.05)
+        options = {"timeouts": brisk, "jitter": lambda: 0.5, **more}
+        made.append(Fleet(targets, clock=DeviceClock(), **options))  # type: ignore[arg-type]
+        if is_open:
+            made[-1].open(DIGEST, "fake")
+        return made[-1]
+
+    yield start
+    for fleet in made:
+        fleet.close()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """An address where nobody answers."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"

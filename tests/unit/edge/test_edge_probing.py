@@ -7,7 +7,7 @@ import pytest
 
 from edge.errors import WorkerLost
 from edge.linkmeter import Echo
-from edge.probing import BUDGET_BYTES, MOST_BYTES, REFILL_BYTES_PER_S, Budget, Prober
+from edge.probing import BUDGET_BYTES, MOST_BYTES, REFILL_BYTES_PER_S, TRAIN, Budget, Prober
 from edge.steering import Steering
 from edge.telemetry import Counters
 from partitioner.cost import IDLE, Load
@@ -84,6 +84,20 @@ def test_a_link_that_is_back_is_noticed_within_three_seconds():
     cuts = [scene.second() for _ in range(4)]
     assert cuts[-1] != "local"
     assert scene.counters.snapshot()["probes"] >= 1
+
+
+def test_a_second_train_confirms_what_the_first_one_tells_and_one_second_is_enough():
+    scene = Scene(2.0, 50.0)
+    scene.second()
+    assert len(scene.worker.asked) == 1 + 2 * TRAIN
+    assert sum(up for up, _ in scene.worker.asked) <= MOST_BYTES
+    assert scene.request() != "local"
+
+
+def test_a_train_that_tells_nothing_new_is_alone():
+    scene = Scene(2.0, 2.0)
+    scene.second()
+    assert len(scene.worker.asked) == 1 + TRAIN
 
 
 def test_a_second_costs_at_most_sixteen_kibibytes_and_less_on_a_slow_link():
