@@ -1,8 +1,9 @@
 """Small probes of a link while little is sent over it because it was slow, so that its return is noticed.
 
-Once a second, where ``Steering`` asks for it, a tiny probe and then a train of a few larger ones go to the worker:
-at most 16 KiB together, and less on a slow link. The echoes' spacing says what the link carries, as acknowledged
-chunks do. A budget bounds what that may cost in a day: it begins full, and refills slowly.
+Once a second, where ``Steering`` asks for it, a tiny probe and then a train of a few larger ones go to the worker, and
+a second train where the first one tells of another link than was thought: at most 16 KiB together, and less on a slow
+link. The echoes' spacing says what the link carries, as acknowledged chunks do; one train may be a stumble, two that
+agree are believed. A budget bounds what that may cost in a day: it begins full, and refills slowly.
 
 Where the worker's load is why nothing is sent, it is asked how busy it is. While there are requests, a message without
 payload goes once a second in any case: frames of one size tell how long they take, and not what of it is round trip.
@@ -29,10 +30,25 @@ LEAST_BYTES = 2 * 1024
 SHARE_S = 0.1
 """A train is what the link is thought to carry in so long."""
 TRAIN = 4
+FIRST_SHARE = 0.75
+"""Of what a second may cost: its first train. The rest is left for a second one."""
+TELLS_OF_ANOTHER = 1.5
+"""A train that makes the rate so many times what it was is followed by one more."""
 BUDGET_BYTES = 4 * 1024 * 1024
 REFILL_BYTES_PER_S = 2 * 1024
 EVERY_S = 1.0
 _ECHO_S = 2.5
+
+
+def trains(rate_bytes_per_s: float) -> tuple[int, int]:
+    """Bytes of the first train, and of the second, over a link that is thought to carry so much."""
+    first = int(min(max(SHARE_S * rate_bytes_per_s, LEAST_BYTES), FIRST_SHARE * MOST_BYTES))
+    return first, min(first, MOST_BYTES - first)
+
+
+def is_another(rate: float, before: float) -> bool:
+    """Whether a train told of another link than was thought."""
+    return not 1 / TELLS_OF_ANOTHER < rate / before < TELLS_OF_ANOTHER
 
 
 class Worker(Protocol):
@@ -117,13 +133,18 @@ class Prober:
             _LOG.debug("a probe failed: %s", error)
 
     def _probe(self, worker: Worker) -> None:
-        rate = self._steering.estimate(worker.target).link.up_bytes_per_s
-        train_bytes = int(min(max(SHARE_S * rate, LEAST_BYTES), MOST_BYTES))
-        if not self._budget.take(train_bytes, self._now()):
+        rate = self._rate(worker)
+        first, second = trains(rate)
+        if not self._budget.take(first, self._now()):
             return
         self._counters.add(probes=1)
-        if self._echo(worker):
-            self._train(worker, train_bytes)
+        if not (self._echo(worker) and self._train(worker, first)):
+            return
+        if is_another(self._rate(worker), rate) and self._budget.take(second, self._now()):
+            self._train(worker, second)
+
+    def _rate(self, worker: Worker) -> float:
+        return self._steering.estimate(worker.target).link.up_bytes_per_s
 
     def _echo(self, worker: Worker) -> bool:
         """A message without payload; whether it was answered. One that payload went with, or before, says nothing."""
@@ -133,8 +154,8 @@ class Prober:
             self._steering.observer(worker.target).echoed(echo.arrived_s - echo.sent_s, echo.arrived_s)
         return echo is not None
 
-    def _train(self, worker: Worker, train_bytes: int) -> None:
-        """A few larger messages, one behind the other."""
+    def _train(self, worker: Worker, train_bytes: int) -> bool:
+        """A few larger messages, one behind the other; whether all were answered."""
         observer = self._steering.observer(worker.target)
         size = train_bytes // TRAIN
         waits = [worker.probe(up_bytes=size, reply_bytes=0) for _ in range(TRAIN)]
@@ -144,7 +165,7 @@ class Prober:
             echo = wait(_ECHO_S)
             if echo is None:
                 observer.waiting(left_bytes, self._now() - begun_s, self._now())
-                return
+                return False
             left_bytes -= size
             took_s = max(echo.arrived_s - echo.sent_s, 1e-6)
             observer.delivered(
@@ -157,6 +178,7 @@ class Prober:
                     at_s=echo.arrived_s,
                 )
             )
+        return True
 
     def _run(self) -> None:
         while not self._closing.wait(self._every_s):
