@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from partitioner.cost.drain import FixedEnergy
 from partitioner.difference import INCOMPARABLE
+from partitioner.leakage import CutLeakage
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL
 
 TERMS = (
@@ -52,7 +54,8 @@ class Candidate:
 
     ``codec`` is what every crossing tensor goes through, or a label such as ``a=int8,b=none`` where ``codecs`` names
     one each. ``edge_layers`` are indices in the order of the layers; None: the first ``depth`` ones. Memory counts
-    weights and the peak of what is computed. ``is_calibrated``: one of its compute times was inferred, not measured.
+    weights and the peak of what is computed. ``is_calibrated``: one of its compute times was inferred, not measured;
+    ``is_predicted``: from other models. ``leakage`` is what crosses, None where nobody knows.
     """
 
     cut: str
@@ -68,6 +71,8 @@ class Candidate:
     deviation: float = 0.0
     accuracy: float | None = None
     is_calibrated: bool
+    is_predicted: bool = False
+    leakage: CutLeakage | None = None
     edge_runtime: str = ""
     cloud_runtime: str = ""
 
@@ -93,6 +98,11 @@ class Candidate:
         return self.edge_runtime if self.is_local else f"{self.edge_runtime} / {self.cloud_runtime}"
 
     @property
+    def mark(self) -> str:
+        """How a table marks its times: ``^`` where one is predicted, ``*`` where one is inferred."""
+        return "^" if self.is_predicted else "*" if self.is_calibrated else ""
+
+    @property
     def measured_deviation(self) -> float | None:
         """What the codecs do to the answer, max|a-b| / max|b| of its outputs; None where that has no bound."""
         return None if self.deviation == INCOMPARABLE else self.deviation
@@ -106,7 +116,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """The terms of one candidate that neither link nor load change; the tail for an idle worker."""
+    """The terms of one candidate that neither link nor load change; the tail for an idle worker.
+
+    ``energy`` is the device's, None where nobody knows.
+    """
 
     candidate: Candidate
     head_s: float
@@ -115,3 +128,4 @@ class Row:
     tail_s: float = 0.0
     encode_reply_s: float = 0.0
     decode_reply_s: float = 0.0
+    energy: FixedEnergy | None = None

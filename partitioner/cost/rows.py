@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 
 from partitioner.codecmix import EXACT, Mix, is_fitted, mixes, sends_source
 from partitioner.cost.candidates import Candidate, Row
+from partitioner.cost.drain import Drain
 from partitioner.cost.pairing import check_sides
+from partitioner.energy import EnergyProfile
 from partitioner.errors import ProfileError, UsageError
+from partitioner.leakage import CutLeakage, bounded
 from partitioner.plan import SOURCE
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CutProfile, Profile
 from partitioner.units import digits, size
@@ -54,11 +57,26 @@ def rows_of(
     check_sides(edge, cloud)
     _check_codecs((*edge, *cloud), admitted.codecs)
     found: list[Row] = []
+    leakage = leakage_of(edge, cloud, closed_sets)
     for near in edge:
         for index, far in enumerate(cloud):
-            rows = _rows(near, far, admitted=admitted, source_bytes=source_bytes, closed_sets=closed_sets)
+            rows = _rows(
+                near, far, admitted=admitted, source_bytes=source_bytes, closed_sets=closed_sets, leakage=leakage
+            )
             found.extend(row for row in rows if index == 0 or not row.candidate.is_local)
     return found
+
+
+def leakage_of(
+    edge: Sequence[Profile], cloud: Sequence[Profile], closed_sets: Mapping[str, frozenset[int]]
+) -> dict[str, CutLeakage]:
+    """What each cut gives away, by its id, measured or bounded; empty where no profile says. The model leaks alike on
+    any device, so the first that does is taken.
+    """
+    known = next((profile for profile in (*edge, *cloud) if profile.leakage is not None), None)
+    if known is None or known.leakage is None:
+        return {}
+    return bounded(known.leakage, {cut.id: closed_sets.get(cut.id, cut.depth) for cut in edge[0].cuts})
 
 
 def check_ends(rows: Sequence[Row]) -> None:
@@ -85,13 +103,15 @@ def _rows(
     admitted: Admitted,
     source_bytes: int | None,
     closed_sets: Mapping[str, frozenset[int]],
+    leakage: Mapping[str, CutLeakage],
 ) -> Iterator[Row]:
     cloud_cuts = {cut.id: cut for cut in cloud.cuts}
+    drain = Drain.of(edge)
     far_ratio = cloud.whole.median_s / edge.whole.median_s if edge.whole.median_s else 1.0
     for cut in edge.cuts:
         far_cut = cloud_cuts[cut.id]
         if cut.name == ALL_LOCAL:
-            yield _local_row(edge, cut)
+            yield _local_row(edge, cut, drain=drain, leakage=leakage.get(cut.id))
             continue
         found = mixes(
             cut,
@@ -107,7 +127,8 @@ def _rows(
         sized = [_resized(mix, cut, source_bytes) for mix in found]
         sized.sort(key=lambda mix: (mix.up_bytes, not sends_source(mix.label)))
         for mix in sized:
-            row = _remote_row(edge, cloud, cut=cut, far_cut=far_cut, mix=mix)
+            leaks = leakage.get(cut.id)
+            row = _remote_row(edge, cloud, cut=cut, far_cut=far_cut, mix=mix, drain=drain, leakage=leaks)
             layers = closed_sets.get(cut.id)
             yield row if layers is None else replace(row, candidate=replace(row.candidate, edge_layers=layers))
 
@@ -128,7 +149,8 @@ def _resized(mix: Mix, cut: CutProfile, source_bytes: int | None) -> Mix:
     return replace(mix, up_bytes=round(source_bytes * ratio))
 
 
-def _local_row(edge: Profile, cut: CutProfile) -> Row:
+def _local_row(edge: Profile, cut: CutProfile, *, drain: Drain, leakage: CutLeakage | None) -> Row:
+    prepare_s = _preprocess_s(edge)
     candidate = Candidate(
         cut=cut.name,
         cut_id=cut.id,
@@ -138,13 +160,28 @@ def _local_row(edge: Profile, cut: CutProfile) -> Row:
         down_bytes=0,
         edge_bytes=cut.edge_weight_bytes + cut.edge_peak_bytes,
         is_calibrated=cut.prefix.how == "calibrated",
+        is_predicted=cut.prefix.how == "predicted",
+        leakage=leakage,
         edge_runtime=edge.runtime.name,
     )
-    return Row(candidate=candidate, head_s=_preprocess_s(edge) + cut.prefix.median_s)
+    return Row(
+        candidate=candidate,
+        head_s=prepare_s + cut.prefix.median_s,
+        energy=drain.fixed(cut.id, prepare_s=prepare_s, codec_s=0.0, is_local=True),
+    )
 
 
-def _remote_row(edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutProfile, mix: Mix) -> Row:
-    is_source = sends_source(mix.label)
+def _remote_row(
+    edge: Profile,
+    cloud: Profile,
+    *,
+    cut: CutProfile,
+    far_cut: CutProfile,
+    mix: Mix,
+    drain: Drain,
+    leakage: CutLeakage | None,
+) -> Row:
+    prepare_s = 0.0 if sends_source(mix.label) else _preprocess_s(edge)
     candidate = Candidate(
         cut=cut.name,
         cut_id=cut.id,
@@ -158,17 +195,20 @@ def _remote_row(edge: Profile, cloud: Profile, *, cut: CutProfile, far_cut: CutP
         deviation=mix.deviation,
         accuracy=mix.accuracy,
         is_calibrated="calibrated" in (cut.prefix.how, far_cut.suffix.how),
+        is_predicted="predicted" in (cut.prefix.how, far_cut.suffix.how),
+        leakage=leakage,
         edge_runtime=edge.runtime.name,
         cloud_runtime=cloud.runtime.name,
     )
     return Row(
         candidate=candidate,
-        head_s=cut.prefix.median_s + (0.0 if is_source else _preprocess_s(edge)),
+        head_s=cut.prefix.median_s + prepare_s,
         encode_s=mix.encode_s,
         decode_s=mix.decode_s,
         tail_s=far_cut.suffix.median_s + (_far_preprocess_s(edge, cloud) if mix.label in _PREPARED_THERE else 0.0),
         encode_reply_s=far_cut.reply_cost.encode_s,
         decode_reply_s=cut.reply_cost.decode_s,
+        energy=drain.fixed(cut.id, prepare_s=prepare_s, codec_s=mix.encode_s + cut.reply_cost.decode_s, is_local=False),
     )
 
 
@@ -210,3 +250,13 @@ def notes_of(
             yield f"the {side} profiles are of {' and '.join(names)}: plans take them for runtimes of one machine"
         if profiles[0].slowdown != 1.0:
             yield f"{side} times are multiplied by {profiles[0].slowdown:g} to emulate a slower machine"
+    for profile in edge:
+        if profile.energy is not None:
+            yield from _energy_notes(profile.energy, f" ({profile.runtime.name})" if len(edge) > 1 else "")
+
+
+def _energy_notes(energy: EnergyProfile, runtime: str) -> Iterator[str]:
+    if energy.active_w.origin == "assumed":
+        yield f"energy{runtime} is assumed from {energy.source}"
+    if energy.scope in ("package", "accelerator"):
+        yield f"energy{runtime} is the {energy.scope}'s ({energy.source}): the rest of the device is not in it"

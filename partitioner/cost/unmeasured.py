@@ -5,12 +5,12 @@ segment's time is the sum of its layers' times the ratio of measured to summed t
 nearly the same sum. Bytes are exact; codecs cost what they cost on the same tensor at another cut, or on the one
 nearest in size (then nobody knows what a lossy one does to the answer, and it stays out). Memory is weights (counted
 for each layer, also where layers share them) and the most that is alive at once between layers. Times are marked
-calibrated.
+calibrated. Energy is found like time, from the layers' joules and the fronts', and modelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from partitioner.codecmix import EXACT
 from partitioner.difference import INCOMPARABLE
+from partitioner.energy import EnergyProfile, PrefixEnergy, Quantity, weakest
 from partitioner.layergraph import INPUT, Flow, LayerGraph
 from partitioner.plan import SOURCE
 from partitioner.profile import CodecCost, CutProfile, Profile, TensorCodecs, TensorSpec, Timing
@@ -46,8 +47,35 @@ def codecs_by_flow(profile: Profile) -> dict[str, tuple[CodecCost, ...]]:
 def with_cuts(profile: Profile, graph: LayerGraph, closed_sets: Iterable[frozenset[int]]) -> Profile:
     """The profile with cuts of its own for these closed sets; none of them may be a cut of it already."""
     near = _Neighbours.of(profile)
-    added = tuple(_cut(profile, graph, near, edge) for edge in closed_sets)
-    return replace(profile, cuts=(*profile.cuts, *added))
+    sets = list(closed_sets)
+    added = tuple(_cut(profile, graph, near, edge) for edge in sets)
+    energy = profile.energy
+    if energy is not None:
+        ids = [cut.id for cut in added]
+        energy = replace(energy, prefixes=(*energy.prefixes, *_prefixes(profile, energy, ids, sets)))
+    return replace(profile, cuts=(*profile.cuts, *added), energy=energy)
+
+
+def _prefixes(
+    profile: Profile, energy: EnergyProfile, ids: Sequence[str], sets: Sequence[frozenset[int]]
+) -> Iterator[PrefixEnergy]:
+    """What closed sets take: their layers' joules, as much off as those of fronts of nearly the same sum are."""
+    layers_j = np.array([each.value for each in energy.layers], dtype=np.float64)
+    before_j = np.concatenate([[0.0], np.cumsum(layers_j)])
+    known = {each.cut_id: each for each in energy.prefixes}
+    fronts = [(min(cut.depth, len(layers_j)), known[cut.id]) for cut in profile.cuts if cut.id in known]
+    sums_j = before_j[[depth for depth, _ in fronts]]
+    total = _ratios(sums_j, [front.total_j.value for _, front in fronts])
+    net = _ratios(sums_j, [front.net_j.value for _, front in fronts])
+    origins = [quantity.origin for quantity in energy.layers] + [front.total_j.origin for _, front in fronts]
+    origin = weakest("modelled", *origins)
+    for cut_id, edge in zip(ids, sets, strict=True):
+        sum_j = float(layers_j[sorted(edge)].sum())
+        yield PrefixEnergy(
+            cut_id=cut_id,
+            total_j=Quantity(value=_at(sum_j, total), origin=origin),
+            net_j=Quantity(value=_at(sum_j, net), origin=origin),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,9 +137,14 @@ def _ratios(sums_s: FloatArray, measured_s: Sequence[float]) -> tuple[FloatArray
     return sums_s[known], found_s[known] / sums_s[known]
 
 
-def _calibrated(sum_s: float, ratios: tuple[FloatArray, FloatArray]) -> Timing:
-    ratio = float(np.interp(sum_s, *ratios)) if len(ratios[0]) else 1.0
-    return Timing(median_s=sum_s * ratio, samples=0, how="calibrated")
+def _at(sum_: float, ratios: tuple[FloatArray, FloatArray]) -> float:
+    return sum_ * (float(np.interp(sum_, *ratios)) if len(ratios[0]) else 1.0)
+
+
+def _inferred(sum_s: float, ratios: tuple[FloatArray, FloatArray], neighbours: Iterable[Timing]) -> Timing:
+    """A time between others: predicted where they are."""
+    is_predicted = any(each.how == "predicted" for each in neighbours)
+    return Timing(median_s=_at(sum_s, ratios), samples=0, how="predicted" if is_predicted else "calibrated")
 
 
 def _cut(profile: Profile, graph: LayerGraph, near: _Neighbours, edge: frozenset[int]) -> CutProfile:
@@ -132,8 +165,8 @@ def _cut(profile: Profile, graph: LayerGraph, near: _Neighbours, edge: frozenset
         cloud_weight_bytes=sum(layers[index].weight_bytes for index in far),
         edge_peak_bytes=_peak_bytes(graph, edge),
         cloud_peak_bytes=_peak_bytes(graph, far),
-        prefix=_calibrated(float(near.layer_s[sorted(edge)].sum()), near.prefix_s),
-        suffix=_calibrated(float(near.layer_s[sorted(far)].sum()), near.suffix_s),
+        prefix=_inferred(near.layer_s[sorted(edge)].sum(), near.prefix_s, (cut.prefix for cut in profile.cuts)),
+        suffix=_inferred(near.layer_s[sorted(far)].sum(), near.suffix_s, (cut.suffix for cut in profile.cuts)),
         codecs=_together(tensors),
         tensor_codecs=tensors if len(tensors) > 1 else (),
         reply_cost=_reply_cost(profile, reply),
