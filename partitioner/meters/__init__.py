@@ -7,6 +7,7 @@ or not to be believed raises ``MeterError``; no meter ever makes up a zero.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,8 @@ class MeterError(CleftError):
 class MeterInfo:
     """What a meter is. It has a new value every ``period_s``; steps of 0 are not known.
 
-    ``source`` names what is read (rails, zones, a device), for people.
+    ``source`` names what is read (rails, zones, a device), for people. A counter that is not read for longer than
+    ``safe_s`` may have wrapped unseen.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class MeterInfo:
     period_s: float
     step_w: float = 0.0
     step_j: float = 0.0
+    safe_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,12 @@ class Kind:
     argument: str = ""
 
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Kind, ...] = (
+    Kind(name="ina3221", maker="partitioner.meters.ina3221:find"),
+    Kind(name="rapl", maker="partitioner.meters.rapl:find"),
+    Kind(name="tegrastats", maker="partitioner.meters.tegrastats:find"),
+    Kind(name="battery", maker="partitioner.meters.battery:find"),
+)
 """In the order of trust."""
 
 
@@ -74,7 +79,7 @@ def open_meter(name: str = AUTO, *, root: Path | None = None) -> Meter:
         MeterError: there is none, with each reason; or there is no such kind.
     """
     if name == AUTO:
-        return _widest(_root(root))
+        return _auto(_root(root))
     stem, _, argument = name.partition(":")
     kind = next((each for each in KINDS if each.name == stem), None)
     if kind is None:
@@ -89,18 +94,22 @@ def open_meter(name: str = AUTO, *, root: Path | None = None) -> Meter:
         raise MeterError(f"{kind.name}: {error}") from error
 
 
-def _widest(root: Path) -> Meter:
-    """The quick one that covers most, or the first of the slow ones; all others are closed."""
+def widest(found: Sequence[Found]) -> Meter | None:
+    """The quick one that covers most, or of the slow ones the one that does; None where there is none."""
+    return min((each.meter for each in found if each.meter is not None), key=_rank, default=None)
+
+
+def _auto(root: Path) -> Meter:
+    """The widest, which is looked for no longer than something wider could be found."""
     found: list[Found] = []
     for kind in KINDS:
         if not kind.argument:
             found.append(_look(kind, root))
             if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
                 break
-    meters = [each.meter for each in found if each.meter is not None]
-    if not meters:
+    chosen = widest(found)
+    if chosen is None:
         raise MeterError("no meter was found: " + "; ".join(f"{each.kind}: {each.reason}" for each in found))
-    chosen = min(meters, key=_rank)
     close_all([each for each in found if each.meter is not chosen])
     return chosen
 

@@ -87,11 +87,15 @@ class Sampler:
 
     def _read(self) -> None:
         """Read once, under the lock; an error is kept for whoever asks."""
-        if self._error is None:
-            try:
-                self._readings.append(self._meter.read())
-            except MeterError as error:
-                self._error = error
+        if self._error is not None:
+            return
+        try:
+            reading = self._meter.read()
+            if self._readings and reading.begin_s - self._readings[-1].end_s > self._meter.info.safe_s:
+                raise MeterError(f"{self._meter.info.kind} was not read for so long that its counter may have wrapped")
+            self._readings.append(reading)
+        except MeterError as error:
+            self._error = error
 
     def _raise(self) -> None:
         if self._error is not None:
