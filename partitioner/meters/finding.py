@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import cast
 from partitioner.energy import SCOPES
 from partitioner.environment import PREFIX
 from partitioner.meters import Meter, MeterError
+from partitioner.meters.sampling import STUCK_PERIODS
 
 AUTO = "auto"
 SLOW_S = 0.5
@@ -60,7 +62,13 @@ def find_meters(root: Path | None = None, *, kinds: Sequence[Kind] = KINDS) -> t
 
     ``root`` None is ``CLEFT_SYSROOT``, or ``/``.
     """
-    return tuple(_look(kind, _root(root)) for kind in kinds if not kind.argument)
+    found: list[Found] = []
+    try:
+        found.extend(_look(kind, _root(root)) for kind in kinds if not kind.argument)
+    except BaseException:
+        close_all(found)
+        raise
+    return tuple(found)
 
 
 def close_all(found: Sequence[Found]) -> None:
@@ -102,16 +110,37 @@ def widest(found: Sequence[Found]) -> Meter | None:
 def _auto(root: Path) -> Meter:
     """The widest, which is looked for no longer than something wider could be found."""
     found: list[Found] = []
-    for kind in KINDS:
-        if not kind.argument:
-            found.append(_look(kind, root))
-            if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
-                break
-    chosen = widest(found)
+    chosen: Meter | None = None
+    try:
+        for kind in KINDS:
+            if not kind.argument:
+                found.append(_working(_look(kind, root)))
+                if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
+                    break
+        chosen = widest(found)
+    finally:
+        close_all([each for each in found if each.meter is not chosen])
     if chosen is None:
         raise MeterError("no meter was found: " + "; ".join(f"{each.kind}: {each.reason}" for each in found))
-    close_all([each for each in found if each.meter is not chosen])
     return chosen
+
+
+def _working(found: Found) -> Found:
+    """The same, less a counter that stands still, as guests of some hypervisors see it."""
+    meter = found.meter
+    if meter is None:
+        return found
+    try:
+        first = meter.read()
+        end_s = first.end_s + STUCK_PERIODS * meter.info.period_s
+        while first.counter_j is not None and (now := meter.read()).counter_j == first.counter_j:
+            if now.end_s > end_s:
+                raise MeterError(f"{meter.info.source} counts nothing")
+            time.sleep(meter.info.period_s)
+    except MeterError as error:
+        meter.close()
+        return Found(kind=found.kind, reason=str(error))
+    return found
 
 
 def _rank(meter: Meter) -> tuple[bool, int]:

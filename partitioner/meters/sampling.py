@@ -20,7 +20,8 @@ from partitioner.meters import Meter, MeterError, MeterInfo, Reading
 SHORTEST_PAUSE_S = 1e-3
 COUNTER_PAUSE_S = 20e-3
 STUCK_PERIODS = 20
-"""A sensor that says the same for so many of its periods, at rest and at work, is stuck."""
+STUCK_READINGS = 3
+"""A sensor that says the same in so many readings over so many of its periods, at rest and at work, is stuck."""
 
 
 class Sampler:
@@ -96,6 +97,8 @@ class Sampler:
             self._readings.append(reading)
         except MeterError as error:
             self._error = error
+        except OSError as error:
+            self._error = MeterError(f"{self._meter.info.kind}: {error}")
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -135,24 +138,40 @@ def power_between(readings: Sequence[Reading], begin_s: float, end_s: float) -> 
 
 
 def check_alive(readings: Sequence[Reading], info: MeterInfo) -> None:
-    """Refuse readings that a working meter does not make; they should span rest and work.
+    """Refuse readings that a working meter does not make; those of a meter of power are to span rest and work.
 
     Raises:
         MeterError: power is negative or no number, a counter runs backward, or nothing changes for ``STUCK_PERIODS``.
     """
-    values = [_counter(each) if each.counter_j is not None else _power(each) for each in readings]
-    if not all(map(math.isfinite, values)):
-        raise MeterError(f"{info.kind} tells what is no number")
-    if not values:
-        raise MeterError(f"{info.kind} was not read")
-    if readings[0].counter_j is not None:
-        if any(after < before for before, after in itertools.pairwise(values)):
-            raise MeterError(f"{info.kind} counts backward: {info.source} was reset, or is not to be believed")
-    elif min(values) < 0:
-        raise MeterError(f"{info.kind} tells a negative power of {min(values):.3g} W")
+    check_counter(readings, info)
+    powers_w = [each.power_w for each in readings if each.power_w is not None]
+    if not all(map(math.isfinite, powers_w)):
+        raise MeterError(f"{info.kind} tells what is no number: {info.source}")
+    if powers_w and min(powers_w) < 0:
+        raise MeterError(f"{info.kind} tells a negative power of {min(powers_w):.3g} W: {info.source}")
+    _check_moves(readings, powers_w, info)
+
+
+def check_counter(readings: Sequence[Reading], info: MeterInfo) -> None:
+    """Refuse what a working counter does not tell, whatever the device does; a meter of power passes.
+
+    Raises:
+        MeterError: it is no number, runs backward, or stands still for ``STUCK_PERIODS``.
+    """
+    counts_j = [each.counter_j for each in readings if each.counter_j is not None]
+    if not all(map(math.isfinite, counts_j)):
+        raise MeterError(f"{info.kind} tells what is no number: {info.source}")
+    if any(after < before for before, after in itertools.pairwise(counts_j)):
+        raise MeterError(f"{info.kind} counts backward: {info.source} was reset, or is not to be believed")
+    _check_moves(readings, counts_j, info)
+
+
+def _check_moves(readings: Sequence[Reading], values: Sequence[float], info: MeterInfo) -> None:
+    if len(values) < STUCK_READINGS or max(values) > min(values):
+        return
     span_s = readings[-1].at_s - readings[0].at_s
-    if max(values) == min(values) and len(values) > 1 and span_s >= STUCK_PERIODS * info.period_s:
-        raise MeterError(f"{info.kind} is stuck: {info.source} told the same for {span_s:.1f} s")
+    if span_s >= STUCK_PERIODS * info.period_s:
+        raise MeterError(f"{info.kind} is stuck: {info.source} told the same for {span_s:.2g} s")
 
 
 def _at(time_s: float, times_s: Sequence[float], values: Sequence[float]) -> float:
