@@ -26,16 +26,25 @@ def check_writable(path: Path, *, flag: str, in_place: bool = False) -> None:
 
 
 def replace_text(target: Path, text: str) -> None:
-    """Put a file's new text in its place in one step; safe beside others that do the same.
+    """Put a file's new text, as UTF-8, in its place in one step; safe beside others that do the same.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is the target.
+    """
+    replace_bytes(target, text.encode())
+
+
+def replace_bytes(target: Path, content: bytes) -> None:
+    """Put a file's new content in its place in one step; safe beside others that do the same.
 
     Raises:
         OSError: it cannot be written; ``filename`` is the target.
     """
     try:
         if _is_replaceable(target):
-            _replace(Path(os.path.realpath(target)), text)
+            _replace(Path(os.path.realpath(target)), content)
         else:
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(target)) from error
 
@@ -47,11 +56,11 @@ def _is_replaceable(target: Path) -> bool:
         return True
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, content: bytes) -> None:
     descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         os.chmod(part, 0o644)
         os.replace(part, target)
     finally:

@@ -71,12 +71,13 @@ def answer(
         "down_per_up": down_per_up,
         "rtt_s": rtt_s,
         "load": load.to_json(),
-        "breakpoints": [_record(point) for point in points],
+        "breakpoints": [record(point) for point in points],
         "notes": _notes(planner, points),
     }
 
 
-def _record(point: Breakpoint) -> dict[str, object]:
+def record(point: Breakpoint) -> dict[str, object]:
+    """One entry of ``breakpoints``."""
     chosen = point.candidate
     return {
         "from_up_bytes_per_s": point.from_up_bytes_per_s,

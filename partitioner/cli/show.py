@@ -1,0 +1,234 @@
+"""``cleft-plan show``: what a model's layers take and what its plans cost, as tables, figures or a page to explore.
+
+Tables and machine output need numpy alone; figures need matplotlib, the page a browser to look at it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from partitioner.cli.link import add_link_arguments, link_of
+from partitioner.cli.output import print_json, print_table
+from partitioner.cli.planning import add_planning_arguments, planner_of, profiles_of, worker_load
+from partitioner.cli.table import record
+from partitioner.errors import UsageError
+from partitioner.link import PRESETS, Link
+from partitioner.optimize.objectives import OBJECTIVES, objective_of
+from partitioner.profile import Profile, noise_of
+from partitioner.records import to_json
+from partitioner.report import tables
+from partitioner.report.figures import FIGURES, FORMATS, check_picture, drawable, write, write_page
+from partitioner.report.shown import Front, Plans, Rates, Shown, plans_of
+from partitioner.report.words import device_of
+from partitioner.units import mbit, ms
+
+HELP = "show a profile's layers, and what every cut costs: tables, figures, or a page to explore"
+EXAMPLES = """\
+examples:
+  cleft-plan show edge.json
+  cleft-plan show edge.json --cloud cloud.json --link wifi --edge-slowdown 8 -o plans.svg
+  cleft-plan show edge.json --cloud cloud.json --figure rates -o rates.pdf
+  cleft-plan show edge.json --cloud cloud.json -o plans.html
+"""
+SCHEMA = "cleft.show/1"
+PAGE = ".html"
+
+_DEFAULT_LINK = "4g"
+_LEFT = {"layers": (0, 1), "cuts": (0, 1, 9), "rates": (1, 2), "pareto": (0, 1)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("profile", metavar="PROFILE", help="profile of the device (cleft-plan profile MODEL -o FILE)")
+    add_planning_arguments(parser, has_to_be_given=False)
+    add_link_arguments(parser)
+    parser.add_argument(
+        "--objective", default="latency", metavar="WHAT", help=f"what a plan is chosen by: {', '.join(OBJECTIVES)}, ..."
+    )
+    parser.add_argument(
+        "--figure",
+        choices=(*FIGURES, "all"),
+        default="all",
+        help="layers; cuts: latency of each over the link; rates: the best plan for each; pareto: what no plan beats; "
+        "all but layers need --cloud (default: all that can be shown)",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        metavar="FILE",
+        help=f"draw into a file: {', '.join(FORMATS)} (pip install 'cleft[plot]'), or {PAGE}: a page to explore",
+    )
+    parser.add_argument("--json", action="store_true", help=f"print JSON of schema {SCHEMA}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Gather, then draw or print."""
+    if args.output is not None:
+        check_picture(args.output, formats=(*FORMATS, PAGE))
+    args.edge = [args.profile, *args.edge]
+    edge, cloud = profiles_of(args)
+    link = _link(args)
+    planner = None
+    if cloud:
+        ratio = link.down_bytes_per_s / link.up_bytes_per_s
+        planner = planner_of(args, objective=objective_of(args.objective), down_per_up=ratio)
+    shown = Shown(edge=edge[0], plans=plans_of(planner, link, worker_load(args)) if planner else None)
+    wanted = _wanted(args, shown)
+    if args.output is not None and args.output.suffix == PAGE:
+        write_page(planner, edge[0], cloud, link=link, path=args.output)
+    elif args.output is not None:
+        write(shown, wanted, args.output)
+    if args.json:
+        print_json(answer(shown, wanted))
+    elif args.output is not None:
+        print(f"wrote {args.output}: {', '.join(wanted)} of {shown.edge.model_name}")
+    else:
+        _print(shown, wanted)
+    return 0
+
+
+def answer(shown: Shown, wanted: Sequence[str]) -> dict[str, object]:
+    """What is shown as ``cleft.show/1``: what was not asked for, or cannot be, is null."""
+    edge, plans = shown.edge, shown.plans
+    return {
+        "schema": SCHEMA,
+        "model": {"name": edge.model_name, "digest": edge.model_digest},
+        "device": to_json(edge.device),
+        "runtime": to_json(edge.runtime),
+        "binding": dict(edge.binding),
+        "slowdown": edge.slowdown,
+        "whole": to_json(edge.whole),
+        "layers_s": _layers_s(edge),
+        "layers": _layers(edge) if "layers" in wanted else None,
+        "energy": _energy(edge),
+        "plans": _plans(plans, wanted) if plans else None,
+        "notes": _notes(shown),
+    }
+
+
+def _layers(edge: Profile) -> list[dict[str, object]]:
+    energies = edge.energy.layers if edge.energy else [None] * len(edge.layers)
+    return [
+        {**cast("dict[str, object]", to_json(layer)), "energy": to_json(energy)}
+        for layer, energy in zip(edge.layers, energies, strict=True)
+    ]
+
+
+def _energy(edge: Profile) -> dict[str, object] | None:
+    energy = edge.energy
+    if energy is None:
+        return None
+    names = ("meter", "source", "scope", "resolution_j", "idle_w", "active_w", "whole_j")
+    return {name: to_json(getattr(energy, name)) for name in names}
+
+
+def _plans(plans: Plans, wanted: Sequence[str]) -> dict[str, object]:
+    chosen = plans.choice.chosen
+    return {
+        "link": plans.link.to_json(),
+        "load": plans.load.to_json(),
+        "objective": plans.choice.objective.name,
+        "chosen": chosen.to_json(),
+        "cuts": [each.to_json() for each in plans.cuts] if "cuts" in wanted else None,
+        "cuts_refused": plans.refused,
+        "rates": _rates(plans.rates) if plans.rates and "rates" in wanted else None,
+        "pareto": _pareto(plans.front) if "pareto" in wanted else None,
+    }
+
+
+def _rates(rates: Rates) -> dict[str, object]:
+    return {
+        "down_per_up": rates.down_per_up,
+        "rtt_s": rates.rtt_s,
+        "breakpoints": [record(point) for point in rates.points],
+        **{
+            name: {
+                "fixed_s": line.fixed_s,
+                "up_bytes": line.candidate.up_bytes,
+                "down_bytes": line.candidate.down_bytes,
+            }
+            for name, line in (("all_local", rates.all_local), ("all_cloud", rates.all_cloud))
+        },
+    }
+
+
+def _pareto(front: Front) -> dict[str, object]:
+    names = [each.name for each in front.objectives]
+    kept = {id(trade.candidate) for trade in front.trades}
+    return {
+        "objectives": names,
+        "plans": [
+            {
+                "cut": candidate.cut,
+                "cut_id": candidate.cut_id,
+                "codec": candidate.codec,
+                "scores": dict(zip(names, scores, strict=True)),
+                "unbeaten": id(candidate) in kept,
+            }
+            for candidate, scores in zip(front.candidates, front.scores.tolist(), strict=True)
+        ],
+    }
+
+
+def _print(shown: Shown, wanted: Sequence[str]) -> None:
+    edge, plans = shown.edge, shown.plans
+    print(f"{edge.model_name} on {device_of(edge)}: {ms(edge.whole.median_s)} for the whole")
+    shapes = {"layers": lambda: tables.layers_table(edge)}
+    if plans is not None:
+        link = plans.link
+        rates = f"{mbit(link.up_bytes_per_s)} up, {mbit(link.down_bytes_per_s)} down"
+        print(f"over {link.name or 'this link'}: {rates}, round trip {ms(link.rtt_s)}")
+        print(f"best: {plans.chosen.label}, {plans.chosen.codec}, {ms(plans.choice.chosen.predicted_s)} predicted")
+        shapes |= {"cuts": lambda: tables.cuts_table(plans), "pareto": lambda: tables.front_table(plans.front)}
+        if plans.rates is not None:
+            shapes["rates"] = lambda: tables.rates_table(plans.rates)
+    found = {name: shapes[name]() for name in wanted}
+    for name, (headings, rows) in found.items():
+        print()
+        print_table(headings, rows, left=_LEFT[name])
+    for note in (*tables.explained(list(found.values())), *_notes(shown)):
+        print(f"note: {note}")
+
+
+def _link(args: argparse.Namespace) -> Link:
+    """The link that was asked for; a usual one, where none was."""
+    if any(value is not None for value in (args.link, args.uplink_mbit, args.downlink_mbit, args.rtt_ms)):
+        return link_of(args)
+    return PRESETS[_DEFAULT_LINK]
+
+
+def _wanted(args: argparse.Namespace, shown: Shown) -> tuple[str, ...]:
+    """The figures that were asked for.
+
+    Raises:
+        UsageError: one cannot be shown of what was given.
+    """
+    able = drawable(shown)
+    if args.figure == "all":
+        return able
+    if args.figure not in able:
+        if shown.plans is None:
+            raise UsageError(f"--figure {args.figure} is of plans: give the worker's profile with --cloud")
+        raise UsageError(f"--figure {args.figure} is of latency, not of {shown.plans.choice.objective.name}")
+    return (args.figure,)
+
+
+def _layers_s(profile: Profile) -> float:
+    return sum(layer.forward.median_s for layer in profile.layers)
+
+
+def _notes(shown: Shown) -> list[str]:
+    edge, plans = shown.edge, shown.plans
+    notes = list(plans.notes) if plans else [noise for noise in [noise_of({"device": edge})] if noise]
+    if edge.whole.median_s > 0 and edge.layers:
+        total_s = _layers_s(edge)
+        notes.append(f"the layers add up to {ms(total_s)}, {total_s / edge.whole.median_s - 1:+.1%} of the whole")
+    if edge.energy is None:
+        notes.append("this profile has no energy; `cleft-plan profile MODEL --energy auto` measures it")
+    if plans and plans.refused:
+        notes.append(f"{plans.refused} cuts do not keep what is asked and are not shown")
+    return notes

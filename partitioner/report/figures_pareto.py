@@ -1,0 +1,115 @@
+"""Plans against each other: latency with energy and with bytes sent, and which ones nothing beats.
+
+A filled point is beaten by no plan in all objectives together; the stepped line joins those that nothing beats in the
+two of its diagram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from partitioner.cost import Candidate, FloatArray
+from partitioner.optimize.pareto import front
+from partitioner.report.figures_axes import (
+    BLACK,
+    BLUE,
+    VERMILION,
+    bytes_symmetric,
+    energy_scale,
+    is_clear,
+    plain_logarithmic,
+    shortened,
+    time_scale,
+)
+from partitioner.report.shown import Front, Plans
+from partitioner.report.words import link_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+    from matplotlib.text import Text
+
+_PLACES = ((6, 4), (6, -9), (-6, 4), (-6, -9), (6, 13), (-6, 13), (6, -18), (-6, -18))
+"""Offsets in points at which a name is tried; those to the left end at the point."""
+
+
+def draw_pareto(figure: FigureBase, model: str, plans: Plans) -> Callable[[], None]:
+    """Draw one diagram for each objective beside latency; what is returned names points once the page is laid out."""
+    shown = plans.front
+    others = [each.name for each in shown.objectives if each.name != "latency"]
+    row = figure.subplots(1, len(others), squeeze=False)[0]
+    figure.suptitle(
+        f"{model} over {link_name(plans.link)}: plans that no other beats", x=0.01, ha="left", weight="bold"
+    )
+    later = [_diagram(axes, shown, other, plans.chosen) for axes, other in zip(row, others, strict=True)]
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+    def name_points() -> None:
+        for name in later:
+            name()
+
+    return name_points
+
+
+def _diagram(axes: Axes, shown: Front, other: str, chosen: Candidate) -> Callable[[], None]:
+    scores = shown.scores[:, [shown.column("latency"), shown.column(other)]]
+    time = time_scale(float(scores[:, 0].min()) * 10)
+    energy = energy_scale(float(scores[:, 1].max())) if other == "energy" else (1.0, "")
+    points = scores * np.array([time[0], energy[0]])
+    kept = {id(trade.candidate) for trade in shown.trades}
+    is_kept = np.array([id(each) in kept for each in shown.candidates])
+    best = next(index for index, each in enumerate(shown.candidates) if each == chosen)
+    edge = front(points)
+    _points(axes, points[~is_kept], "plan that another beats", gid=f"beaten-{other}", mfc="none", mec="#9A9A9A", ms=3)
+    axes.step(*points[edge].T, where="post", color=BLUE, lw=1.0, label="front of these two", gid=f"front-{other}")
+    _points(axes, points[is_kept], "plan that none beats", gid=f"unbeaten-{other}", color=BLUE, ms=4)
+    _points(axes, points[[best]], "best plan", gid=f"chosen-{other}", mfc="none", mec=VERMILION, mew=1.5, ms=8)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"latency, {time[1]}")
+    if other == "upload":
+        bytes_symmetric(axes, points[:, 1])
+        axes.set_ylabel("bytes sent up")
+    else:
+        axes.set_yscale("log")
+        axes.set_ylabel(f"{other}, {energy[1]}" if energy[1] else other)
+        plain_logarithmic(axes.yaxis)
+    axes.margins(x=0.12)
+    plain_logarithmic(axes.xaxis)
+    named = list(dict.fromkeys([best, *edge.tolist()]))
+    texts = [_short(shown.candidates[index]) for index in named]
+    return lambda: _name(axes, points[named], texts)
+
+
+def _points(axes: Axes, points: FloatArray, label: str, *, gid: str, **style: object) -> None:
+    axes.plot(*points.T, ls="none", marker="o", label=label, gid=gid, **{"mew": 0.6, **style})
+
+
+def _short(candidate: Candidate) -> str:
+    name = shortened(candidate.label.removeprefix("after:"))
+    return name if candidate.is_local or candidate.codec == "none" else f"{name}, {candidate.codec}"
+
+
+def _name(axes: Axes, points: FloatArray, names: Sequence[str]) -> None:
+    """Write each name where it runs into nothing; one that finds no place is left out."""
+    placed: list[Text] = []
+    for (x, y), name in zip(points.tolist(), names, strict=True):
+        for right, up in _PLACES:
+            text = axes.annotate(
+                name,
+                (x, y),
+                xytext=(right, up),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right",
+                fontsize=6.5,
+                color=BLACK,
+                zorder=6,
+            )
+            text.set_in_layout(False)
+            if is_clear(axes, placed, text):
+                placed.append(text)
+                break
+            text.remove()

@@ -1,0 +1,120 @@
+"""The same numbers as the figures', as rows of text: what is not measured carries a mark (``words.MARKS``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from partitioner.energy import Quantity
+from partitioner.optimize.scan import Priced
+from partitioner.planner import Breakpoint, Trade
+from partitioner.profile import Profile, Timing
+from partitioner.report.shown import Front, Plans, Rates
+from partitioner.report.words import MARKS
+from partitioner.units import digits, ms, size
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Headings and rows."""
+
+_EXPLAINED = {
+    "*": "inferred from measured neighbours",
+    "^": "predicted from other models",
+    "~": "modelled from what was measured",
+    "?": "assumed from a data sheet or other devices",
+}
+
+
+def layers_table(profile: Profile) -> Table:
+    """One row a layer: latency, its spread, energy where known, bytes handed on, bytes of weights."""
+    energies: Sequence[Quantity | None] = profile.energy.layers if profile.energy else [None] * len(profile.layers)
+    headings = ("layer", "kind", "latency", "spread", "energy", "activation", "weights", "MFLOP")
+    rows = [
+        (
+            layer.id,
+            layer.kind,
+            timing(layer.forward),
+            ms(layer.forward.spread_s) if layer.forward.how == "measured" else "-",
+            joules(energy),
+            size(layer.output_bytes),
+            size(layer.weight_bytes),
+            digits(layer.flops * 1e-6),
+        )
+        for layer, energy in zip(profile.layers, energies, strict=True)
+    ]
+    return headings, rows
+
+
+def cuts_table(plans: Plans) -> Table:
+    """One row a cut with its best codec, by where the time goes."""
+    headings = ("cut", "codec", "predicted", "device", "up", "round trip, queue", "cloud", "down", "sends", "")
+    return headings, [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
+
+
+def rates_table(rates: Rates) -> Table:
+    """One row for each range of uplink rates."""
+    return ("uplink Mbit/s", "best cut", "codec", "predicted"), [_span(point) for point in rates.points]
+
+
+def front_table(front: Front) -> Table:
+    """One row for each plan that no other beats."""
+    names = [each.name for each in front.objectives]
+    return ("no plan beats", "codec", *names), [_trade(trade, names) for trade in front.trades]
+
+
+def timing(value: Timing) -> str:
+    """A time with the mark of what it rests on."""
+    return f"{ms(value.median_s)}{MARKS[value.how]}"
+
+
+def joules(value: Quantity | None) -> str:
+    """An energy with the mark of what it rests on; a dash where nobody knows."""
+    if value is None:
+        return "-"
+    scale, unit = (1.0, "J") if value.value >= 1 else (1e3, "mJ") if value.value >= 1e-3 else (1e6, "µJ")
+    return f"{digits(value.value * scale)} {unit}{MARKS[value.origin]}"
+
+
+def explained(tables: Sequence[Table]) -> list[str]:
+    """What the marks mean that stand in these tables."""
+    cells = {cell[-1] for _, rows in tables for row in rows for cell in row[2:] if cell}
+    return [f"{mark} {meaning}" for mark, meaning in _EXPLAINED.items() if mark in cells]
+
+
+def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
+    candidate, spent = priced.candidate, priced.breakdown
+    mark = MARKS["calibrated"] if candidate.is_calibrated else ""
+    return (
+        candidate.label,
+        "-" if candidate.is_local else candidate.codec,
+        f"{ms(priced.predicted_s)}{mark}",
+        ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
+        ms(spent.up_s),
+        ms(spent.rtt_s + spent.queue_s),
+        ms(spent.decode_s + spent.tail_s + spent.encode_reply_s),
+        ms(spent.down_s),
+        "-" if candidate.is_local else size(candidate.up_bytes),
+        "best" if is_chosen else "",
+    )
+
+
+def _span(point: Breakpoint) -> tuple[str, ...]:
+    high = digits(point.to_up_bytes_per_s * 8e-6) if math.isfinite(point.to_up_bytes_per_s) else "any faster"
+    rates = f"{digits(point.from_up_bytes_per_s * 8e-6)} - {high}"
+    chosen = point.candidate
+    if chosen is None:
+        return rates, "none is in time", "-", "-"
+    mark = MARKS["calibrated"] if chosen.is_calibrated else ""
+    slow, fast = (ms(point.from_s) if math.isfinite(point.from_s) else "never"), ms(point.to_s)
+    times = fast if slow == fast else f"{slow} - {fast}"
+    return rates, chosen.label, "-" if chosen.is_local else chosen.codec, f"{times}{mark}"
+
+
+def _trade(trade: Trade, names: Sequence[str]) -> tuple[str, ...]:
+    codec = "-" if trade.candidate.is_local else trade.candidate.codec
+    return (trade.candidate.label, codec, *map(_score, names, trade.scores))
+
+
+def _score(name: str, value: float) -> str:
+    if name in ("latency", "throughput"):
+        return ms(value)
+    return size(value) if name == "upload" else f"{value:.3g}"
