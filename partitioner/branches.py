@@ -1,6 +1,7 @@
 """Candidates beside the measured prefixes: cuts through branches that are optimal for some uplink rate.
 
-Where layer times add, the best cut for every rate is on the min-cut envelope (``optimize.envelope``). What is paid once
+Where layer times add, the best cut for every rate is on the min-cut envelope (``optimize.envelope``); the most frugal
+one is on that of joules, where the device's energy is known and more than latency may be asked for. What is paid once
 for anything remote only ever favours all-local, so one envelope without it serves every round trip and every queue. Its
 cuts that are no prefixes join the measured ones, priced as ``cost.unmeasured`` says. A chain has none, and costs
 nothing here.
@@ -10,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from partitioner.codecmix import EXACT
-from partitioner.cost import Candidate, CandidateTable, FloatArray, Row, check_sides
+from partitioner.cost import NOT_COUNTED, Candidate, CandidateTable, FloatArray, RadioUse, Row, check_sides
 from partitioner.cost.unmeasured import codecs_by_flow, graph_of, layer_times_s, with_cuts
+from partitioner.energy import EnergyProfile
 from partitioner.layergraph import INPUT, LayerGraph
 from partitioner.optimize.additive import AdditiveModel, Line, Option
 from partitioner.optimize.constraints import Constraints
@@ -24,6 +27,7 @@ from partitioner.optimize.problem import Wiring
 from partitioner.optimize.proposals import fewer, lines, prefix_depths, proposals
 from partitioner.plan import SOURCE
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CodecCost, Profile
+from partitioner.radio import RadioModel
 
 
 def with_branches(
@@ -37,6 +41,7 @@ def with_branches(
     slowdown: float,
     closed_sets: Collection[frozenset[int]] = (),
     is_wide: bool = False,
+    radio: RadioUse = NOT_COUNTED,
 ) -> CandidateTable:
     """Every admitted candidate of the profiles, cuts through branches among them.
 
@@ -49,7 +54,8 @@ def with_branches(
         down_per_up: how many times faster the way down is.
         slowdown: of the worker under its load.
         closed_sets: further cuts, by the layers that they keep on the device.
-        is_wide: whether something else than latency may be asked for; what bounds memory or bytes does.
+        is_wide: whether something else than latency may be asked for; what ``kept`` bounds may.
+        radio: what the network takes beside the device's idle power.
 
     Raises:
         ProfileError: the profiles do not belong together.
@@ -61,24 +67,23 @@ def with_branches(
     if graph.flows and not graph.is_chain:
         weights = np.array([layer.weight_bytes for layer in edge[0].layers], dtype=np.float64)
         pinned = _pinned(kept, graph.layers)
-        is_wide = is_wide or kept.bounds_memory or kept.max_up_bytes is not None
+        is_wide = is_wide or kept.is_wide
         for near in edge:
             for far in cloud:
-                model = _model(graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
+                make = partial(_model, graph, near, far, codecs=codecs, kept=kept, pinned=pinned, slowdown=slowdown)
+                model = make()
                 sets = proposals(
                     model,
                     down_per_up=down_per_up,
                     is_wide=is_wide,
                     weight_bytes=weights if kept.bounds_memory else None,
                 )
-                possible = [
-                    each
-                    for each in sets
-                    if _is_branch(graph, each)
-                    and _has_room(kept, weights, each, graph.needed)
-                    and (kept.max_up_bytes is None or _least_bytes(model, each) <= kept.max_up_bytes)
-                ]
+                is_possible = partial(_is_possible, graph, model, kept, weights)
+                possible = list(filter(is_possible, sets))
                 chosen = fewer(model, possible, down_per_up=down_per_up) if is_wide else possible
+                if is_wide and near.energy is not None:
+                    frugal = _frugal(make(energy=near.energy), near.energy, radio.model, down_per_up=down_per_up)
+                    chosen = [*chosen, *filter(is_possible, frugal)]
                 found |= {graph.id_of(each): each for each in chosen}
         edge = [with_cuts(near, graph, found.values()) for near in edge]
         cloud = [with_cuts(far, graph, found.values()) for far in cloud]
@@ -90,6 +95,7 @@ def with_branches(
         min_accuracy=kept.min_accuracy,
         source_bytes=source_bytes,
         closed_sets=found,
+        radio=radio,
     )
 
 
@@ -107,7 +113,7 @@ def additive_table(
     pinned = model.pinned.copy()
     pinned[sorted(_pinned(kept, names))] = True
     loaded = replace(model, cloud_s=model.cloud_s * slowdown, pinned=pinned)
-    is_wide = is_wide or kept.max_up_bytes is not None
+    is_wide = is_wide or kept.is_wide
     known = lines(loaded, down_per_up=down_per_up)
     sets = {frozenset(range(depth)) for depth in prefix_depths(loaded)}
     sets |= proposals(loaded, down_per_up=down_per_up, is_wide=True) if is_wide else {line.edge for line in known}
@@ -139,10 +145,15 @@ def _is_branch(graph: LayerGraph, edge: frozenset[int]) -> bool:
     return edge != frozenset(range(len(edge))) and not graph.needed <= edge and bool(graph.crossing(edge))
 
 
-def _has_room(kept: Constraints, weights: FloatArray, edge: frozenset[int], needed: frozenset[int]) -> bool:
-    """Whether the weights of either side are within its memory."""
-    sides = ((kept.max_edge_bytes, edge), (kept.max_cloud_bytes, needed - edge))
-    return all(most is None or weights[sorted(layers)].sum() <= most for most, layers in sides)
+def _is_possible(
+    graph: LayerGraph, model: AdditiveModel, kept: Constraints, weights: FloatArray, edge: frozenset[int]
+) -> bool:
+    """Whether a closed set is a cut through branches within the limits on weights and bytes."""
+    if not _is_branch(graph, edge):
+        return False
+    sides = ((kept.max_edge_bytes, edge), (kept.max_cloud_bytes, graph.needed - edge))
+    has_room = all(most is None or weights[sorted(layers)].sum() <= most for most, layers in sides)
+    return has_room and (kept.max_up_bytes is None or _least_bytes(model, edge) <= kept.max_up_bytes)
 
 
 def _least_bytes(model: AdditiveModel, edge: frozenset[int]) -> float:
@@ -161,13 +172,23 @@ def _model(
     kept: Constraints,
     pinned: frozenset[int],
     slowdown: float,
+    energy: EnergyProfile | None = None,
 ) -> AdditiveModel:
-    """The additive model of two profiles; a lossy codec is an option where it alone keeps the bound on the answer."""
+    """The additive model of two profiles; a lossy codec is an option where it alone keeps the bound on the answer.
+
+    With ``energy``, joules of the device stand for seconds: what its layers take, and idling while the worker computes.
+    """
     wiring = Wiring.from_graph(graph)
+    near_w, far_w = (1.0, 1.0) if energy is None else (energy.active_w.value, energy.idle_w.value)
+    layers_s = layer_times_s(edge) if energy is None else np.array([each.value for each in energy.layers])
     near, far = codecs_by_flow(edge), codecs_by_flow(cloud)
     options = tuple(
         tuple(
-            Option(codec=cost.codec, nbytes=cost.up_bytes, work_s=cost.encode_s + there[cost.codec].decode_s)
+            Option(
+                codec=cost.codec,
+                nbytes=cost.up_bytes,
+                work_s=near_w * cost.encode_s + far_w * there[cost.codec].decode_s,
+            )
             for there in [{cost.codec: cost for cost in far[flow.name]}]
             for cost in near[flow.name]
             if cost.codec in there and _is_admitted(cost, codecs, kept)
@@ -178,8 +199,8 @@ def _model(
     reply = edge.cuts[0].reply_cost
     return AdditiveModel(
         wiring=wiring,
-        edge_s=layer_times_s(edge) * wiring.needed,
-        cloud_s=layer_times_s(cloud) * wiring.needed * slowdown,
+        edge_s=layers_s * wiring.needed,
+        cloud_s=far_w * layer_times_s(cloud) * wiring.needed * slowdown,
         options=options,
         replies={
             index: Option(codec=reply.codec, nbytes=flow.nbytes)
@@ -188,6 +209,23 @@ def _model(
         },
         pinned=wiring.mask(pinned),
     )
+
+
+def _frugal(
+    joules: AdditiveModel, energy: EnergyProfile, radio: RadioModel, *, down_per_up: float
+) -> set[frozenset[int]]:
+    """The closed sets that take least from the device at some rate.
+
+    Along an axis of joules for an uplink byte these are an envelope like that of latency. A byte down costs a share of
+    one up that depends on the rate, between that on slow links, where time alone counts, and that on the fastest ones.
+    """
+    idle_w = energy.idle_w.value
+    waits = [
+        idle_w + radio.base_w + w_per_mbit * (most or 0.0)
+        for w_per_mbit, most in ((radio.up_w_per_mbit, radio.max_up_mbit), (radio.down_w_per_mbit, radio.max_down_mbit))
+    ]
+    ratios = {down_per_up, down_per_up * waits[0] / waits[1] if min(waits) > 0 else down_per_up}
+    return {line.edge for ratio in ratios for line in lines(joules, down_per_up=ratio, is_rough=True)}
 
 
 def _is_admitted(cost: CodecCost, codecs: Collection[str] | None, kept: Constraints) -> bool:

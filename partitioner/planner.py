@@ -19,7 +19,19 @@ import numpy as np
 
 from partitioner.branches import additive_table, with_branches
 from partitioner.codecmix import EXACT
-from partitioner.cost import IDLE, BoolArray, Breakdown, Candidate, CandidateTable, FloatArray, IntArray, Load
+from partitioner.cost import (
+    IDLE,
+    NOT_COUNTED,
+    BoolArray,
+    Breakdown,
+    Candidate,
+    CandidateTable,
+    EnergyBreakdown,
+    FloatArray,
+    IntArray,
+    Load,
+    RadioUse,
+)
 from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel
@@ -58,9 +70,15 @@ class Decision:
             candidate=self.candidate,
             breakdown=self.breakdown,
             stage_s=float(one.slowest_stage(self.link, self.load)[0]),
+            energy=self.energy,
             score=self.score,
             why=CHOSEN,
         )
+
+    @property
+    def energy(self) -> EnergyBreakdown | None:
+        """Where its energy goes; None where nobody knows."""
+        return self.table.take(np.array([self.row])).energy_breakdowns(self.link, self.load)[0]
 
     @property
     def breakdown(self) -> Breakdown:
@@ -101,7 +119,7 @@ class Planner:
 
     Raises:
         Infeasible: no candidate keeps the limits that do not depend on the link.
-        UsageError: a pin names no layer.
+        UsageError: a pin names no layer, or nobody knows what is limited.
     """
 
     def __init__(
@@ -121,7 +139,7 @@ class Planner:
             raise self._infeasible(None, IDLE)
         self.feasible = table.take(np.flatnonzero(kept))
         self.frozen = self.feasible.take(_unbeaten(self.feasible))
-        self._is_simple = isinstance(self.objective, Latency) and self.constraints.deadline_s is None
+        self._is_simple = isinstance(self.objective, Latency) and not self.constraints.depends_on_link
 
     @staticmethod
     def from_profiles(
@@ -135,6 +153,7 @@ class Planner:
         down_per_up: float = DOWN_PER_UP,
         load: Load = IDLE,
         closed_sets: Collection[frozenset[int]] = (),
+        radio: RadioUse = NOT_COUNTED,
     ) -> Planner:
         """Plan from measured profiles.
 
@@ -149,10 +168,11 @@ class Planner:
             down_per_up: along which ratio of rates cuts through branches are looked for.
             load: under which load they are.
             closed_sets: further cuts to price, by the layers that they keep on the device.
+            radio: what the network takes beside the device's idle power.
 
         Raises:
             ProfileError: the profiles do not belong together.
-            UsageError: a codec was measured at no cut, or a pin names no layer.
+            UsageError: a codec was measured at no cut, a pin names no layer, or nobody knows what is limited.
             Infeasible: no candidate keeps the limits.
         """
         asked = constraints or ANYTHING
@@ -170,6 +190,7 @@ class Planner:
                 slowdown=load.slowdown,
                 closed_sets=closed_sets,
                 is_wide=is_wide,
+                radio=radio,
             )
 
         def wider() -> CandidateTable:
@@ -211,7 +232,8 @@ class Planner:
         """The best plan for a link and a load; of equally good ones the fastest, then the earliest cut.
 
         Raises:
-            Infeasible: none meets the deadline on this link.
+            Infeasible: none keeps the limits that depend on the link.
+            UsageError: energy is asked for, and nobody knows it.
         """
         table = self.frozen
         if self._is_simple:
@@ -221,8 +243,8 @@ class Planner:
             return Decision(table, row, link, load, predicted_s, predicted_s)
         prices_s = table.price(link, load)
         among = None
-        if self.constraints.deadline_s is not None:
-            among = prices_s <= self.constraints.deadline_s
+        if self.constraints.depends_on_link:
+            among = feasible(self.constraints.on_link(table, link, load), len(table))
             if not among.any():
                 raise self._infeasible(link, load)
         scores = self.objective.scores(table, link, load, among=among)
@@ -267,13 +289,13 @@ class Planner:
         """What no other plan is at least as good as by every objective, best by the first one first.
 
         Raises:
-            Infeasible: none meets the deadline on this link.
-            UsageError: there is no objective.
+            Infeasible: none keeps the limits that depend on the link.
+            UsageError: there is no objective, or energy is one, and nobody knows it.
         """
         if not objectives:
             raise UsageError("a front takes at least one objective")
         table = self.feasible
-        kept = np.flatnonzero(feasible(self.constraints.deadline(table, link, load), len(table)))
+        kept = np.flatnonzero(feasible(self.constraints.on_link(table, link, load), len(table)))
         if not len(kept):
             raise self._infeasible(link, load)
         scores = np.stack([each.scores(table, link, load) for each in objectives], axis=1)[kept]
@@ -289,7 +311,7 @@ class Planner:
         return Infeasible.of(limits, table)
 
     def _limits(self, table: CandidateTable, link: Link | None, load: Load) -> tuple[Limit, ...]:
-        timed = () if link is None else self.constraints.deadline(table, link, load)
+        timed = () if link is None else self.constraints.on_link(table, link, load)
         return (*self.constraints.limits(table), *timed)
 
     def _spans(self, row: int, begin: float, end: float, offset: float, slope: float) -> list[Breakpoint]:
@@ -327,9 +349,17 @@ def _merged(points: Sequence[Breakpoint]) -> list[Breakpoint]:
 
 
 def _unbeaten(table: CandidateTable) -> IntArray:
-    """Rows that no other beats in every term that a link, a load or an objective weighs, and both extremes."""
+    """Rows that no other beats in every term that a link, a load or an objective weighs, and both extremes.
+
+    Energy rises with the joules and the idle power of a row and with the terms of its latency, but where a radio that
+    is kept busy need not wake up: there nothing beats.
+    """
+    if table.has_energy and table.radio.stays_awake:
+        return np.arange(len(table), dtype=np.int64)
     rest_s = table.compute_s - table.edge_s - table.cloud_s
-    terms = (table.edge_s, table.cloud_s, table.tail_s, rest_s, table.remote, table.up_bytes, table.down_bytes)
+    terms = [table.edge_s, table.cloud_s, table.tail_s, rest_s, table.remote, table.up_bytes, table.down_bytes]
+    if table.has_energy:
+        terms += [np.nan_to_num(each, nan=np.inf) for each in (table.head_j + table.codec_j, table.idle_w)]
     kept = set(front(np.stack([*terms, table.deviation], axis=1)).tolist())
     kept.update(row for row, candidate in enumerate(table.candidates) if candidate.is_local)
     whole = [row for row, candidate in enumerate(table.candidates) if candidate.is_all_cloud]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 
@@ -17,6 +18,21 @@ def digits(value: float) -> str:
 def ms(seconds: float) -> str:
     """A time in milliseconds: ``0.482 ms``, ``12.3 ms``, ``1234 ms``."""
     return f"{digits(seconds * 1e3)} ms"
+
+
+def joules(value_j: float, *, step_j: float = 0.0) -> str:
+    """An energy: ``1.20 J``, ``48.2 mJ``; no digit stands below ``step_j``, and nothing over 0 is written as 0."""
+    if 0 < value_j < step_j / 2:
+        return f"<{joules(step_j)}"
+    unit, scale = next(
+        ((unit, scale) for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)) if abs(value_j) >= 0.9995 * scale),
+        ("nJ", 1e-9) if value_j else ("J", 1.0),
+    )
+    text = digits(value_j / scale)
+    places = -math.floor(math.log10(step_j / scale)) if step_j > 0 else len(text)
+    if places < len(text.partition(".")[2]):
+        text = f"{round(value_j / scale, places):.{max(0, places)}f}"
+    return f"{text} {unit}"
 
 
 def size(nbytes: float) -> str:

@@ -100,7 +100,7 @@ class EnergyBreakdown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyLine:
-    """What every candidate takes, offset + slope * x, while an uplink byte takes x from ``begin`` to ``end`` seconds."""
+    """The joules of every candidate while an uplink byte takes x = ``begin`` to ``end`` seconds: offset + slope * x."""
 
     begin: float
     end: float

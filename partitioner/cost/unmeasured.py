@@ -138,7 +138,7 @@ def _ratios(sums_s: FloatArray, measured_s: Sequence[float]) -> tuple[FloatArray
 
 
 def _at(sum_: float, ratios: tuple[FloatArray, FloatArray]) -> float:
-    return sum_ * (float(np.interp(sum_, *ratios)) if len(ratios[0]) else 1.0)
+    return float(sum_ * np.interp(sum_, *ratios)) if len(ratios[0]) else float(sum_)
 
 
 def _inferred(sum_s: float, ratios: tuple[FloatArray, FloatArray], neighbours: Iterable[Timing]) -> Timing:

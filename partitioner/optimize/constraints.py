@@ -1,4 +1,4 @@
-"""What a plan must keep: limits on memory, time, bytes and the answer, and layers that stay on the device.
+"""What a plan must keep: limits on memory, time, energy, bytes, the answer and what leaks, and layers that stay.
 
 Each limit is one column of numbers over a frozen table and one bound, so what is feasible is a few vectorised
 comparisons. Where nothing is, the smallest set of limits that contradict each other is named (by leaving one after the
@@ -16,19 +16,27 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from partitioner.cost import IDLE, BoolArray, Candidate, CandidateTable, FloatArray, Load
+from partitioner.cost import IDLE, NO_ENERGY, BoolArray, Candidate, CandidateTable, FloatArray, Load
 from partitioner.difference import INCOMPARABLE
 from partitioner.errors import PlanError, UsageError
 from partitioner.link import Link
 from partitioner.units import size_flag
+
+_NO_LEAKAGE = (
+    "no profile says what a cut gives away: measure it with `cleft-plan leakage MODEL --samples DIR "
+    "--profile edge.json -o edge.json`"
+)
+_NO_INVERTER = "no inverter was trained when leakage was measured: run `cleft-plan leakage` where torch is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
     """What is asked of a plan; None and empty ask nothing.
 
-    Memory is a side's weights and the peak of what it computes. ``min_accuracy`` is of labelled samples. ``pinned``
-    layers stay on the device, named by their id or by a module that holds them; ``min_depth`` keeps the first layers.
+    Memory is a side's weights and the peak of what it computes. ``min_accuracy`` is of labelled samples. What crosses
+    has a distance correlation of at most ``max_leakage`` with the input, and an inverter that errs by at least
+    ``min_inversion_error``; a cut without such a figure is refused. ``pinned`` layers stay on the device, named by
+    their id or by a module that holds them; ``min_depth`` keeps the first layers.
 
     Raises:
         UsageError: a number is negative or not finite.
@@ -40,6 +48,9 @@ class Constraints:
     max_up_bytes: int | None = None
     max_deviation: float | None = None
     min_accuracy: float | None = None
+    max_energy_j: float | None = None
+    max_leakage: float | None = None
+    min_inversion_error: float | None = None
     pinned: tuple[str, ...] = ()
     min_depth: int = 0
 
@@ -71,6 +82,22 @@ class Constraints:
         return self.max_edge_bytes is not None or self.max_cloud_bytes is not None
 
     @property
+    def depends_on_link(self) -> bool:
+        """Whether it asks for what a link decides."""
+        return self.deadline_s is not None or self.max_energy_j is not None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether what keeps it may lie apart from what is fastest at some rate."""
+        return (
+            self.bounds_memory
+            or self.max_up_bytes is not None
+            or self.max_energy_j is not None
+            or self.max_leakage is not None
+            or self.min_inversion_error is not None
+        )
+
+    @property
     def leaves_out_candidates(self) -> bool:
         """Whether some are not looked for, which another limit would allow."""
         return self.bounds_the_answer or self.bounds_memory or self.max_up_bytes is not None
@@ -93,7 +120,7 @@ class Constraints:
         """The limits that do not depend on the link.
 
         Raises:
-            UsageError: a pin names no layer.
+            UsageError: a pin names no layer, or nobody knows what is limited.
         """
         return tuple(self._limits(table))
 
@@ -108,6 +135,14 @@ class Constraints:
             yield Limit("--max-deviation", self.max_deviation, table.deviation)
         if self.min_accuracy is not None:
             yield Limit("--min-accuracy", self.min_accuracy, _accuracies(table), is_least=True)
+        if self.max_leakage is not None:
+            if not table.has_leakage:
+                raise UsageError(f"--max-leakage: {_NO_LEAKAGE}")
+            yield Limit("--max-leakage", self.max_leakage, table.leakage)
+        if self.min_inversion_error is not None:
+            if not table.has_inversion:
+                raise UsageError(f"--min-inversion-error: {_NO_LEAKAGE if not table.has_leakage else _NO_INVERTER}")
+            yield Limit("--min-inversion-error", self.min_inversion_error, table.inversion_error, is_least=True)
         if self.min_depth:
             depths = np.array([_depth(candidate) for candidate in table.candidates], dtype=np.float64)
             yield Limit("--min-depth", self.min_depth, depths, is_least=True)
@@ -115,11 +150,20 @@ class Constraints:
             leaves = np.array([not candidate.keeps(layers) for candidate in table.candidates], dtype=np.float64)
             yield Limit(f"--pin {name}", 0, leaves, is_switch=True)
 
-    def deadline(self, table: CandidateTable, link: Link, load: Load = IDLE) -> tuple[Limit, ...]:
-        """The one limit that depends on the link, where there is one."""
-        if self.deadline_s is None:
-            return ()
-        return (Limit("--deadline", self.deadline_s, table.price(link, load), scale=1e3, unit="ms"),)
+    def on_link(self, table: CandidateTable, link: Link, load: Load = IDLE) -> tuple[Limit, ...]:
+        """The limits that depend on the link.
+
+        Raises:
+            UsageError: energy is limited, and nobody knows it.
+        """
+        found = []
+        if self.deadline_s is not None:
+            found.append(Limit("--deadline", self.deadline_s, table.price(link, load), scale=1e3, unit="ms"))
+        if self.max_energy_j is not None:
+            if not table.has_energy:
+                raise UsageError(f"--max-energy: {NO_ENERGY}")
+            found.append(Limit("--max-energy", self.max_energy_j, table.energy(link, load), unit="J"))
+        return tuple(found)
 
     def check(self, table: CandidateTable, link: Link, load: Load = IDLE) -> BoolArray:
         """Which candidates keep all limits: (n,).
@@ -127,7 +171,7 @@ class Constraints:
         Raises:
             Infeasible: none does.
         """
-        limits = (*self.limits(table), *self.deadline(table, link, load))
+        limits = (*self.limits(table), *self.on_link(table, link, load))
         kept = feasible(limits, len(table))
         if not kept.any():
             raise Infeasible.of(limits, table)
@@ -177,7 +221,7 @@ class Limit:
 
     def change(self, value: float) -> str:
         """What to ask instead: four digits, the last one raised (or lowered) so that what keeps it does."""
-        if self.is_switch or abs(value) >= INCOMPARABLE:
+        if self.is_switch or not abs(value) < INCOMPARABLE:
             return f"leave out {self.name}"
         if self.is_size:
             return f"{self.name} {size_flag(math.ceil(value), is_rounded=True)}"

@@ -1,7 +1,7 @@
 """What makes a plan good, as small objects: each scores every row of a frozen table, and less is better.
 
-An objective knows nothing of how candidates were made or of what is allowed, so one more (energy, money) is one more
-class here. Scores of a sum keep their units: a weight says what one unit is worth in the unit of the sum.
+An objective knows nothing of how candidates were made or of what is allowed, so one more (money) is one more class
+here. Scores of a sum keep their units: a weight says what one unit is worth in the unit of the sum.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
-from partitioner.cost import IDLE, BoolArray, CandidateTable, FloatArray, Load
+from partitioner.cost import IDLE, NO_ENERGY, BoolArray, CandidateTable, FloatArray, Load
 from partitioner.errors import UsageError
 from partitioner.link import Link
 
 DEFAULT_TOLERANCE = 0.05
+UNKNOWN_J = 1e100
+"""What a candidate scores whose energy nobody knows, where another's is known: it is never best."""
 
 
 class Objective(Protocol):
@@ -64,6 +66,29 @@ class Throughput:
     ) -> FloatArray:
         """Times of the slowest stages."""
         return table.slowest_stage(link, load)
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What a frame takes from the device, in joules."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on a command line."""
+        return "energy"
+
+    def scores(
+        self, table: CandidateTable, link: Link, load: Load = IDLE, *, among: BoolArray | None = None
+    ) -> FloatArray:
+        """Joules; ``UNKNOWN_J`` where nobody knows.
+
+        Raises:
+            UsageError: nobody knows any.
+        """
+        if not table.has_energy:
+            raise UsageError(f"energy cannot be compared: {NO_ENERGY}")
+        energy_j = table.energy(link, load)
+        return np.nan_to_num(energy_j, copy=False, nan=UNKNOWN_J)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +198,9 @@ class Lexicographic:
         return ranks
 
 
-OBJECTIVES: Mapping[str, Objective] = {each.name: each for each in (Latency(), Throughput(), Upload(), Deviation())}
+OBJECTIVES: Mapping[str, Objective] = {
+    each.name: each for each in (Latency(), Throughput(), Energy(), Upload(), Deviation())
+}
 """By name; these can be combined."""
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioner.cost import IDLE, TERMS, BoolArray, Breakdown, Candidate, CandidateTable, Load
+from partitioner.cost import IDLE, TERMS, BoolArray, Breakdown, Candidate, CandidateTable, EnergyBreakdown, Load
 from partitioner.link import Link
-from partitioner.optimize.objectives import Latency, Lexicographic, Objective, Throughput
-from partitioner.units import ms, size
+from partitioner.optimize.objectives import UNKNOWN_J, Energy, Latency, Lexicographic, Objective, Throughput
+from partitioner.units import joules, ms, size
 
 CHOSEN = "chosen"
 
@@ -36,12 +36,14 @@ _REASONS = {
 class Priced:
     """A candidate for one link: what it costs, its score by the objective, and why it lost (``CHOSEN``: it did not).
 
-    ``stage_s`` is the time between two answers of a stream of frames.
+    ``stage_s`` is the time between two answers of a stream of frames. ``energy`` is the device's, None where nobody
+    knows.
     """
 
     candidate: Candidate
     breakdown: Breakdown
     stage_s: float
+    energy: EnergyBreakdown | None = None
     score: float
     why: str
 
@@ -50,8 +52,14 @@ class Priced:
         """Latency of one frame."""
         return self.breakdown.total_s
 
+    @property
+    def energy_j(self) -> float | None:
+        """What one frame takes from the device."""
+        return None if self.energy is None else self.energy.total_j
+
     def to_json(self) -> dict[str, object]:
         """One entry of ``candidates`` in ``cleft.cut/2``."""
+        leaks = self.candidate.leakage
         return {
             "cut": self.candidate.cut,
             "cut_id": self.candidate.cut_id,
@@ -63,13 +71,21 @@ class Priced:
             "stage_s": self.stage_s,
             "score": self.score,
             "breakdown": self.breakdown.to_json(),
+            "energy_j": self.energy_j,
+            "energy": None if self.energy is None else self.energy.to_json(),
+            "energy_origin": None if self.energy is None else self.energy.origin,
             "up_bytes": self.candidate.up_bytes,
             "down_bytes": self.candidate.down_bytes,
             "edge_bytes": self.candidate.edge_bytes,
             "cloud_bytes": self.candidate.cloud_bytes,
             "deviation": self.candidate.measured_deviation,
             "accuracy": self.candidate.accuracy,
+            "leakage": None if leaks is None else leaks.distance_correlation,
+            "leakage_how": None if leaks is None else leaks.how,
+            "inversion_error": None if leaks is None else leaks.inversion_error,
+            "inversion_how": None if leaks is None or leaks.inversion_error is None else leaks.inversion_how,
             "calibrated": self.candidate.is_calibrated,
+            "predicted": self.candidate.is_predicted,
             "why": self.why,
         }
 
@@ -109,7 +125,7 @@ def choose(
     totals_s, stages_s = table.price(link, load), table.slowest_stage(link, load)
     scores = wanted.scores(table, link, load, among=allowed)
     order = [row for row in np.lexsort((totals_s, scores)).tolist() if allowed is None or allowed[row]]
-    breakdowns = table.breakdowns(link, load)
+    breakdowns, energies = table.breakdowns(link, load), table.energy_breakdowns(link, load)
     best = order[0]
 
     def priced(row: int) -> Priced:
@@ -123,6 +139,7 @@ def choose(
             candidate=table.candidates[row],
             breakdown=breakdowns[row],
             stage_s=float(stages_s[row]),
+            energy=energies[row],
             score=float(scores[row]),
             why=why,
         )
@@ -149,6 +166,10 @@ def _by_score(objective: Objective, score: float, best: float) -> str:
         return f"rank {score:.0f}"
     if isinstance(objective, Throughput):
         return f"an answer every {ms(score)}{_or_more(ms(score), ms(best))}, not every {ms(best)}"
+    if isinstance(objective, Energy):
+        if score == UNKNOWN_J:
+            return "nobody knows what it takes"
+        return f"takes {joules(score)}{_or_more(joules(score), joules(best))}, not {joules(best)}"
     return f"{objective.name} is {score:.3g}{_or_more(f'{score:.3g}', f'{best:.3g}')}, not {best:.3g}"
 
 

@@ -167,7 +167,7 @@ def test_the_named_limits_contradict_and_none_of_them_is_idle(table, constraints
         names = {conflict.name for conflict in error.conflicts}
     else:
         assume(False)
-    limits = (*constraints.limits(table), *constraints.deadline(table, LINK))
+    limits = (*constraints.limits(table), *constraints.on_link(table, LINK))
     core = [limit for limit in limits if limit.name in names]
     assert not np.logical_and.reduce([limit.kept for limit in core]).any()
     for left_out in core:
