@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PREFIX = "CLEFT_"
-COMMON = frozenset({"CACHE_DIR", "RUNTIME", "SYSROOT", "TRACEBACK"})
+COMMON = frozenset({"CACHE_DIR", "MQTT_PASSWORD", "PMIC_FIT", "RUNTIME", "SYSROOT", "TRACEBACK"})
 """Names after the prefix that mean the same to every command and are no settings."""
 
 

@@ -37,6 +37,8 @@ EXTRAS: Mapping[str, str] = {
     "skimage": "demo",
     "shtab": "completion",
     "matplotlib": "plot",
+    "pynvml": "nvml",
+    "paho": "mqtt",
 }
 """Import name of an optional dependency -> the extra of ours that installs it."""
 
