@@ -40,10 +40,15 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
+    Kind(name="csv", maker="partitioner.meters.csvfile:open_csv", argument="FILE"),
+    Kind(name="http", maker="partitioner.meters.httppoll:open_http", argument="URL"),
+    Kind(name="mqtt", maker="partitioner.meters.mqtt:open_mqtt", argument="HOST:PORT/TOPIC"),
     Kind(name="ina3221", maker="partitioner.meters.ina3221:find"),
+    Kind(name="pmic", maker="partitioner.meters.pmic:find"),
     Kind(name="rapl", maker="partitioner.meters.rapl:find"),
     Kind(name="tegrastats", maker="partitioner.meters.tegrastats:find"),
     Kind(name="battery", maker="partitioner.meters.battery:find"),
+    Kind(name="nvml", maker="partitioner.meters.nvml:find"),
 )
 """In the order of trust."""
 
