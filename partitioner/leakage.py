@@ -32,7 +32,7 @@ Kept = int | Set[int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutLeakage:
-    """What one cut gives away; ``inversion_error`` is None where no inverter was trained.
+    """What one cut gives away; ``inversion_error`` is None where no inverter was trained, ``inverter`` the best one.
 
     The intervals are half of the 95 % ones over the choice of samples, 0 where they are not known. *Defined* are those
     of the two ends: all-cloud sends the input itself (correlation 1, error 0), all-local nothing (0 and 1). *Bounded*
@@ -46,6 +46,7 @@ class CutLeakage:
     inversion_error: float | None = None
     inversion_interval: float = 0.0
     inversion_how: LeakageHow = "measured"
+    inverter: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,4 +190,5 @@ def _cut(fields: Fields) -> CutLeakage:
         inversion_error=fields.optional_number("inversion_error"),
         inversion_interval=fields.number("inversion_interval"),
         inversion_how=cast(LeakageHow, fields.text("inversion_how", among=HOWS)),
+        inverter=fields.text("inverter"),
     )
