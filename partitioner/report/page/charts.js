@@ -1,0 +1,379 @@
+/* Three pictures of few SVG nodes: one path per kind of cost, however many cuts there are, so that a drag stays fluid.
+   Colours are the style's, so light, dark and print need nothing here. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** What a frame's time is made of, in the order in which it is spent; ``side`` is who spends it. */
+const KINDS = [
+  { name: "head", label: "device computes", side: "device", terms: ["head_s"] },
+  { name: "pack", label: "device packs", side: "device", terms: ["encode_s", "decode_reply_s"] },
+  { name: "move", label: "bytes move", side: "network", terms: ["up_s", "down_s"] },
+  { name: "trip", label: "round trip", side: "network", terms: ["rtt_s"] },
+  { name: "queue", label: "worker is busy", side: "cloud", terms: ["queue_s"] },
+  { name: "tail", label: "worker computes", side: "cloud", terms: ["decode_s", "tail_s", "encode_reply_s"] },
+];
+
+function node(parent, tag, attributes = {}) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  parent.append(made);
+  return made;
+}
+
+const tenth = (value) => Math.round(value * 10) / 10;
+
+/** The least of 1, 1.5, 2, 3, 5, 7 times a power of ten that is no less. */
+function roundUp(value) {
+  if (!(value > 0 && value < Infinity)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 1.5, 2, 3, 5, 7, 10].map((step) => step * power).find((each) => each >= value * 0.999999);
+}
+
+/** A picture's frame: it knows its size, and keeps nodes of one kind to use them again. */
+class Picture {
+  constructor(svg, height) {
+    this.svg = svg;
+    this.height = height;
+    this.width = 0;
+    this.pools = new Map();
+  }
+
+  resize(width) {
+    this.width = width;
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${this.height}`);
+    this.svg.setAttribute("height", this.height);
+  }
+
+  /** Show as many nodes as there are entries: ``dress(node, entry)`` sets each. */
+  each(parent, tag, name, entries, dress) {
+    const pool = this.pools.get(name) ?? [];
+    this.pools.set(name, pool);
+    while (pool.length < entries.length) pool.push(node(parent, tag, { class: name }));
+    pool.forEach((each, place) => {
+      each.style.display = place < entries.length ? "" : "none";
+      if (place < entries.length) dress(each, entries[place]);
+    });
+  }
+}
+
+/** Latency of every cut as stacked areas over depth, and beneath it the layers that each depth keeps on the device. */
+class CutsChart extends Picture {
+  constructor(svg, cuts, layers) {
+    super(svg, 270);
+    this.top = 24;
+    this.bottom = 22;
+    this.layers = layers;
+    this.columns = cuts.filter((cut) => !cut.isBranch).filter((cut, place, all) => all[place - 1]?.depth !== cut.depth);
+    this.branches = cuts.filter((cut) => cut.isBranch);
+    this.grid = node(svg, "g");
+    this.areas = [...KINDS].reverse().map((kind) => node(svg, "path", { class: `area ${kind.name}` }));
+    this.refused = node(svg, "path", { class: "refused" });
+    this.torn = node(svg, "path", { class: "torn" });
+    this.deadline = node(svg, "path", { class: "deadline" });
+    this.diamonds = node(svg, "path", { class: "branches" });
+    this.looked = node(svg, "path", { class: "looked" });
+    this.chosen = node(svg, "path", { class: "chosen" });
+    this.flag = node(svg, "text", { class: "flag", y: 14 });
+    this.ends = ["all in the cloud", "all on the device"].map((text, place) => {
+      const made = node(svg, "text", { class: "end", "text-anchor": place ? "end" : "start" });
+      made.textContent = place ? `${text} →` : `← ${text}`;
+      return made;
+    });
+  }
+
+  x(depth) {
+    return ((depth + 0.5) / (this.layers + 1)) * this.width;
+  }
+
+  resize(width) {
+    super.resize(width);
+    const xs = this.columns.map((cut) => this.x(cut.depth));
+    const half = this.width / (this.layers + 1) / 2;
+    this.edges = xs.map((x, place) => {
+      const from = place ? (xs[place - 1] + x) / 2 : x - half;
+      const to = place < xs.length - 1 ? (xs[place + 1] + x) / 2 : x + half;
+      const gap = to - from > 7 ? 1 : 0;
+      return [tenth(Math.max(from, 0) + gap), tenth(Math.min(to, width) - gap)];
+    });
+    this.ends.forEach((end, place) => {
+      end.setAttribute("x", place ? width : 0);
+      end.setAttribute("y", this.height - 5);
+    });
+  }
+
+  /** The cut that is drawn nearest to a place. */
+  nearest(x) {
+    let found = this.columns[0];
+    for (const cut of this.columns) {
+      if (Math.abs(this.x(cut.depth) - x) < Math.abs(this.x(found.depth) - x)) found = cut;
+    }
+    return found;
+  }
+
+  /** ``costOf(cut)``: its {totalS, parts (one per kind), isAllowed}. */
+  draw({ costOf, chosen, looked, deadlineS }) {
+    const costs = this.columns.map(costOf);
+    const floor = this.height - this.bottom;
+    const bestS = costOf(chosen).totalS;
+    const ends = Math.max(costs[0].totalS, costs[costs.length - 1].totalS);
+    const largest = costs.reduce((most, cost) => Math.max(most, cost.totalS), 0);
+    const topS = roundUp(Math.min(largest, Math.max(bestS * 2.5, Math.min(ends * 1.05, bestS * 8))));
+    const y = (seconds) => tenth(floor - (Math.min(seconds, topS) / topS) * (floor - this.top));
+    this.#areas(costs, floor, y);
+    this.#torn(costs, topS);
+    this.#grid(topS, y);
+    this.#place(this.chosen, this.flag, chosen, costOf(chosen), y, floor);
+    const isOther = looked !== null && looked !== chosen;
+    this.looked.setAttribute("d", isOther ? this.#stem(looked, y(costOf(looked).totalS), floor) : "");
+    const isDrawn = deadlineS !== null && deadlineS < topS;
+    this.deadline.setAttribute("d", isDrawn ? `M0 ${y(deadlineS)}H${this.width}` : "");
+    this.diamonds.setAttribute("d", this.branches.map((cut) => {
+      const cost = costOf(cut);
+      return cost.totalS <= topS ? `M${tenth(this.x(cut.depth))} ${y(cost.totalS)}m-3 0l3 -3l3 3l-3 3z` : "";
+    }).join(""));
+  }
+
+  #areas(costs, floor, y) {
+    const heights = costs.map((cost) => cost.totalS);
+    this.areas.forEach((area, place) => {
+      let path = "";
+      const kind = KINDS.length - 1 - place;
+      for (let column = 0; column < costs.length; column += 1) {
+        const [from, to] = this.edges[column];
+        path += `M${from} ${floor}V${y(heights[column])}H${to}V${floor}z`;
+        heights[column] -= costs[column].parts[kind];
+      }
+      area.setAttribute("d", path);
+    });
+    this.refused.setAttribute("d", this.#spans(costs, (cost) => !cost.isAllowed).map(([from, to]) => (
+      `M${from} ${floor}V${this.top}H${to}V${floor}z`
+    )).join(""));
+  }
+
+  /** Columns that go on beyond the top end in a dashed line. */
+  #torn(costs, topS) {
+    const spans = this.#spans(costs, (cost) => cost.totalS > topS);
+    this.torn.setAttribute("d", spans.map(([from, to]) => `M${from} ${this.top}H${to}`).join(""));
+  }
+
+  #spans(costs, isIn) {
+    const found = [];
+    costs.forEach((cost, column) => {
+      if (!isIn(cost)) return;
+      const [from, to] = this.edges[column];
+      const last = found[found.length - 1];
+      if (last && from - last[1] < 3) last[1] = to;
+      else found.push([from, to]);
+    });
+    return found;
+  }
+
+  #grid(topS, y) {
+    const steps = [1, 2, 3, 4].map((step) => (topS * step) / 4);
+    this.each(this.grid, "path", "gridline", steps, (line, value) => line.setAttribute("d", `M0 ${y(value)}H${this.width}`));
+    this.each(this.svg, "text", "tick", steps, (text, value) => {
+      text.setAttribute("x", 2);
+      text.setAttribute("y", y(value) + 12);
+      text.textContent = `${short(value * 1e3)}${value === topS ? " ms" : ""}`;
+    });
+  }
+
+  #place(stem, flag, cut, cost, y, floor) {
+    const x = this.x(cut.depth);
+    const at = Math.min(Math.max(x, 32), this.width - 32);
+    stem.setAttribute("d", this.#stem(cut, y(cost.totalS), floor));
+    flag.setAttribute("x", tenth(at));
+    flag.textContent = `best ${ms(cost.totalS)}`;
+  }
+
+  #stem(cut, y, floor) {
+    const x = tenth(this.x(cut.depth));
+    return `M${x} ${this.top - 5}V${floor}M${x} ${y}m-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0`;
+  }
+}
+
+/** Each layer's time as bars and what it makes as a line, on the same axis of depth. */
+class LayersChart extends Picture {
+  constructor(svg, layers) {
+    super(svg, 150);
+    this.layers = layers;
+    this.count = layers.name.length;
+    this.floor = 112;
+    this.kept = node(svg, "path", { class: "kept" });
+    this.bars = node(svg, "path", { class: "bars" });
+    this.line = node(svg, "path", { class: "line" });
+    this.mark = node(svg, "path", { class: "chosen" });
+    this.texts = node(svg, "g");
+  }
+
+  x(depth) {
+    return ((depth + 0.5) / (this.count + 1)) * this.width;
+  }
+
+  resize(width) {
+    super.resize(width);
+    const { forward_s, output_bytes } = this.layers;
+    const mostS = roundUp(Math.max(...forward_s, 1e-9));
+    const bytes = output_bytes.map((each) => Math.max(each, 1));
+    const low = 10 ** Math.floor(Math.log10(Math.min(...bytes)));
+    const high = Math.max(...bytes, low * 10);
+    const gap = width / (this.count + 1) > 5 ? 1 : 0;
+    const yOfBytes = (each) => tenth(this.floor - 4 - (Math.log(each / low) / Math.log(high / low)) * (this.floor - 26));
+    this.bars.setAttribute("d", forward_s.map((each, layer) => (
+      `M${tenth(this.x(layer) + gap)} ${this.floor}V${tenth(this.floor - (each / mostS) * (this.floor - 22))}`
+      + `H${tenth(this.x(layer + 1) - gap)}V${this.floor}z`
+    )).join(""));
+    this.line.setAttribute("d", bytes.map((each, layer) => (
+      `${layer ? "L" : "M"}${tenth(this.x(layer + 0.5))} ${yOfBytes(each)}`
+    )).join(""));
+    const words = [
+      { x: 2, y: 12, anchor: "start", text: `time per layer, up to ${ms(Math.max(...forward_s, 0))}` },
+      { x: width - 2, y: 12, anchor: "end", text: `bytes made, up to ${size(Math.max(...output_bytes, 0))}` },
+    ];
+    this.each(this.texts, "text", "tick", words, (text, word) => {
+      text.setAttribute("x", word.x);
+      text.setAttribute("y", word.y);
+      text.setAttribute("text-anchor", word.anchor);
+      text.textContent = word.text;
+    });
+    this.#stages(stagesOf(this.layers.name));
+  }
+
+  /** Names of the model's parts under their layers, where there is room. */
+  #stages(stages) {
+    this.each(this.texts, "path", "stage-mark", stages, (mark, { from, to }) => {
+      mark.setAttribute("d", `M${tenth(this.x(from) + 1)} ${this.floor + 6}H${tenth(this.x(to) - 1)}`);
+    });
+    this.each(this.texts, "text", "stage", stages, (text, { from, to, name }) => {
+      const room = (this.x(to) - this.x(from)) / 6.2;
+      const said = name.length <= room ? name : room >= 5 ? `${name.slice(0, Math.floor(room) - 1)}…` : "";
+      text.setAttribute("x", tenth((this.x(from) + this.x(to)) / 2));
+      text.setAttribute("y", this.floor + 22);
+      text.textContent = said;
+    });
+  }
+
+  /** Shade what stays on the device. */
+  draw(depth) {
+    const x = tenth(this.x(depth));
+    this.kept.setAttribute("d", `M0 0H${x}V${this.floor}H0z`);
+    this.mark.setAttribute("d", `M${x} 0V${this.floor}`);
+  }
+}
+
+/** Runs of layers that share the first parts of their names: as fine as gives at most twelve. */
+function stagesOf(names) {
+  const runs = (parts) => {
+    const found = [];
+    names.forEach((full, layer) => {
+      const name = full.split(".").slice(0, parts).join(".");
+      const last = found[found.length - 1];
+      if (last && last.full === name) last.to = layer + 1;
+      else found.push({ full: name, name: name.split(".").pop(), from: layer, to: layer + 1 });
+    });
+    return found;
+  };
+  return [3, 2, 1].map(runs).find((found) => found.length <= 12) ?? [];
+}
+
+/** Latency against uplink for the best plan and for both extremes, over a strip of which cut is best where. */
+class RatesChart extends Picture {
+  constructor(svg, { low, high }, layers) {
+    super(svg, 190);
+    this.low = low;
+    this.high = high;
+    this.layers = layers;
+    this.top = 8;
+    this.floor = 120;
+    this.grid = node(svg, "g");
+    this.lines = ["cloud", "local", "best"].map((name) => node(svg, "path", { class: `rate ${name}` }));
+    this.strip = node(svg, "g");
+    this.marker = node(svg, "g", { class: "marker" });
+    this.pin = node(this.marker, "path");
+    this.knob = node(this.marker, "circle", { r: 6, cy: this.floor + 18 });
+  }
+
+  x(rate) {
+    return (Math.log(rate / this.low) / Math.log(this.high / this.low)) * this.width;
+  }
+
+  rate(x) {
+    return this.low * (this.high / this.low) ** (Math.min(Math.max(x / this.width, 0), 1));
+  }
+
+  /** Rates to ask at: one for every three pixels. */
+  get values() {
+    const count = Math.max(Math.floor(this.width / 3), 40);
+    return Array.from({ length: count + 1 }, (_, place) => this.low * (this.high / this.low) ** (place / count));
+  }
+
+  /** ``spans`` have a cut or null; ``lines`` are latencies at ``values``, of the cloud, the device and the best. */
+  draw({ spans, values, lines }) {
+    const finite = lines[2].filter((each) => each < Infinity);
+    const bottomS = Math.min(...finite, ...lines[1]);
+    const topS = Math.max(...finite, Math.min(Math.max(...lines[1]), bottomS * 1e3), bottomS * 2) * 1.15;
+    const y = (seconds) => tenth(
+      this.floor - (Math.log(Math.min(seconds, topS) / (bottomS * 0.85)) / Math.log(topS / (bottomS * 0.85)))
+        * (this.floor - this.top),
+    );
+    const xs = values.map((value) => tenth(this.x(value)));
+    lines.forEach((line, which) => {
+      let path = "";
+      let isDown = false;
+      line.forEach((seconds, place) => {
+        const isShown = seconds <= topS;
+        if (isShown) path += `${isDown ? "L" : "M"}${xs[place]} ${y(seconds)}`;
+        isDown = isShown;
+      });
+      this.lines[which].setAttribute("d", path);
+    });
+    this.#ticks(bottomS, topS, y);
+    this.#strip(spans);
+  }
+
+  #ticks(bottomS, topS, y) {
+    const decades = [];
+    for (let value = 10 ** Math.ceil(Math.log10(bottomS)); value <= topS; value *= 10) decades.push(value);
+    this.each(this.grid, "path", "gridline", decades, (line, value) => line.setAttribute("d", `M0 ${y(value)}H${this.width}`));
+    this.each(this.svg, "text", "tick", decades, (text, value) => {
+      text.setAttribute("x", 2);
+      text.setAttribute("y", y(value) - 3);
+      text.textContent = `${short(value * 1e3)} ms`;
+    });
+    const rates = [0.1, 1, 10, 100, 1000].filter((each) => each * BYTES_PER_MBIT <= this.high);
+    this.each(this.svg, "text", "tick axis", rates, (text, value) => {
+      const x = this.x(value * BYTES_PER_MBIT);
+      text.setAttribute("x", tenth(x));
+      text.setAttribute("y", this.height - 8);
+      text.setAttribute("text-anchor", x > this.width - 30 ? "end" : "middle");
+      text.textContent = value === 1000 ? "1000 Mbit/s" : String(value);
+    });
+  }
+
+  #strip(spans) {
+    const boxes = spans.map((span) => ({ ...span, x: this.x(span.from), to: this.x(span.to) }));
+    this.each(this.strip, "rect", "span", boxes, (box, { x, to, cut }) => {
+      box.setAttribute("x", tenth(x));
+      box.setAttribute("y", this.floor + 6);
+      box.setAttribute("width", Math.max(tenth(to - x - 1), 0.5));
+      box.setAttribute("height", 24);
+      const share = cut === null ? 0 : Math.round((cut.isLocal ? 1 : cut.depth / (this.layers + 1)) * 100);
+      box.style.fill = cut === null ? "var(--line)"
+        : `color-mix(in oklab, var(--device) ${share}%, var(--cloud))`;
+    });
+    this.each(this.strip, "text", "span-name", boxes, (text, { x, to, cut }) => {
+      const name = cut === null ? "none in time" : cut.isLocal ? "device" : cut.isAllCloud ? "cloud" : cut.short;
+      const room = (to - x - 8) / 6.6;
+      text.setAttribute("x", tenth((x + to) / 2));
+      text.setAttribute("y", this.floor + 22);
+      text.textContent = name.length <= room ? name : "";
+    });
+  }
+
+  /** Show where the uplink stands. */
+  mark(upBytesPerS) {
+    const x = tenth(Math.min(Math.max(this.x(upBytesPerS), 0), this.width));
+    this.pin.setAttribute("d", `M${x} 0V${this.floor + 36}`);
+    this.knob.setAttribute("cx", x);
+  }
+}

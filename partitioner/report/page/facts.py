@@ -1,0 +1,174 @@
+"""What the page knows, as JSON values: the planner's frozen columns, the layers, and where all of it was measured.
+
+The page prices with the very doubles that ``Planner.at`` prices with: every column is written as Python writes a float,
+which a browser reads back bit for bit. Of the candidates that the planner dropped those stay that are the best of their
+own cut for some link, so that the cost of every cut can be drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from partitioner.cost import TERMS, CandidateTable, FloatArray, Load
+from partitioner.difference import INCOMPARABLE
+from partitioner.errors import UsageError
+from partitioner.link import PRESETS, Link
+from partitioner.optimize.constraints import feasible
+from partitioner.optimize.objectives import OBJECTIVES, Lexicographic, Objective, Weighted
+from partitioner.optimize.pareto import front
+from partitioner.planner import Planner
+from partitioner.profile import Profile, noise_of
+from partitioner.units import ms
+
+SCHEMA = "cleft.page/1"
+
+_PRICED = ("compute_s", "edge_s", "cloud_s", "tail_s", "remote", "up_bytes", "down_bytes", "deviation")
+_LINKED = ("up_s", "rtt_s", "queue_s", "down_s")
+"""Terms that a link or a load makes; the others are columns."""
+
+
+def facts_of(
+    planner: Planner, edge: Profile, cloud: Profile | None, *, link: Link, load: Load, title: str
+) -> dict[str, object]:
+    """Everything that the page shows, as ``cleft.page/1``.
+
+    Raises:
+        UsageError: the planner's objective is none that the page can compute.
+    """
+    table = planner.everything
+    frozen = {id(candidate) for candidate in planner.frozen.candidates}
+    rows = _shown(table, frozen)
+    shown = table.take(np.array(rows, dtype=np.int64))
+    places = {id(candidate): place for place, candidate in enumerate(shown.candidates)}
+    limits = planner.constraints.limits(table)
+    return {
+        "schema": SCHEMA,
+        "title": title,
+        "model": {"name": table.model_name, "digest": table.model_digest, "weights": edge.weights},
+        "edge": _side(edge),
+        "cloud": None if cloud is None else _side(cloud),
+        "link": link.to_json(),
+        "load": load.to_json(),
+        "presets": [each.to_json() for each in PRESETS.values()],
+        "objective": _objective(planner.objective),
+        "objectives": [_objective(each) for each in _offered(planner)],
+        "deadline_s": planner.constraints.deadline_s,
+        "limits": [limit.write(limit.asked) for limit in limits],
+        "terms": list(TERMS),
+        "columns": _columns(shown),
+        "candidates": _candidates(shown, feasible(limits, len(table))[rows].tolist()),
+        "frozen": [places[id(candidate)] for candidate in planner.frozen.candidates],
+        "has_choice_of_runtimes": table.has_choice_of_runtimes,
+        "layers": _layers(edge),
+        "notes": list(_notes(table, edge, cloud)),
+    }
+
+
+def _shown(table: CandidateTable, frozen: set[int]) -> list[int]:
+    """Rows that are frozen, or that nothing beats within their own cut."""
+    by_cut: dict[str, list[int]] = {}
+    for row, candidate in enumerate(table.candidates):
+        by_cut.setdefault(candidate.cut_id, []).append(row)
+    terms = _terms(table)
+    kept = {row for row, candidate in enumerate(table.candidates) if id(candidate) in frozen}
+    for rows in by_cut.values():
+        kept.update(rows[each] for each in front(terms[rows]).tolist())
+    return sorted(kept)
+
+
+def _terms(table: CandidateTable) -> FloatArray:
+    """(n, k): what links, loads, objectives and limits weigh."""
+    return np.stack([getattr(table, name) for name in (*_PRICED, "edge_bytes", "cloud_bytes")], axis=1)
+
+
+def _columns(table: CandidateTable) -> dict[str, list[float]]:
+    columns = {name: getattr(table, name).tolist() for name in _PRICED}
+    fixed = {term: table.fixed_s[:, place].tolist() for place, term in enumerate(TERMS) if term not in _LINKED}
+    return columns | fixed
+
+
+def _candidates(table: CandidateTable, allowed: Sequence[bool]) -> list[dict[str, object]]:
+    return [
+        {
+            "cut": candidate.cut,
+            "cut_id": candidate.cut_id,
+            "label": candidate.label,
+            "codec": candidate.codec,
+            "depth": candidate.depth,
+            "is_local": candidate.is_local,
+            "is_all_cloud": candidate.is_all_cloud,
+            "is_branch": candidate.edge_layers is not None,
+            "edge_runtime": candidate.edge_runtime,
+            "cloud_runtime": candidate.cloud_runtime,
+            "is_calibrated": candidate.is_calibrated,
+            "is_allowed": is_allowed,
+        }
+        for candidate, is_allowed in zip(table.candidates, allowed, strict=True)
+    ]
+
+
+def _offered(planner: Planner) -> Iterator[Objective]:
+    """What one can plan for here: the planner's own objective first where it is made of several."""
+    if planner.objective.name not in OBJECTIVES:
+        yield planner.objective
+    for each in OBJECTIVES.values():
+        if each.name != "deviation" or _has_choice(planner.frozen.deviation):
+            yield each
+
+
+def _has_choice(values: FloatArray) -> bool:
+    return bool(((values > 0) & (values < INCOMPARABLE)).any())
+
+
+def _objective(objective: Objective) -> dict[str, object]:
+    if isinstance(objective, Weighted):
+        parts = [[_objective(each), weight] for each, weight in objective.parts]
+        return {"kind": "weighted", "name": objective.name, "parts": parts}
+    if isinstance(objective, Lexicographic):
+        order = [_objective(each) for each in objective.order]
+        return {"kind": "lexicographic", "name": objective.name, "order": order, "tolerance": objective.tolerance}
+    if objective.name not in OBJECTIVES:
+        raise UsageError(f"the page cannot plan by {objective.name}; choose from {', '.join(OBJECTIVES)}")
+    return {"kind": objective.name, "name": objective.name}
+
+
+def _side(profile: Profile) -> dict[str, object]:
+    runtime = profile.runtime
+    return {
+        "device": profile.device.name,
+        "cpu": profile.device.cpu or profile.device.machine,
+        "accelerator": profile.device.accelerator,
+        "runtime": runtime.name,
+        "runs_on": runtime.device,
+        "threads": runtime.threads,
+        "slowdown": profile.slowdown,
+        "whole_s": profile.whole.median_s,
+        "created": profile.created,
+    }
+
+
+def _layers(edge: Profile) -> dict[str, list[object]]:
+    return {
+        "name": [layer.name or layer.id for layer in edge.layers],
+        "kind": [layer.kind for layer in edge.layers],
+        "forward_s": [layer.forward.median_s for layer in edge.layers],
+        "output_bytes": [layer.output_bytes for layer in edge.layers],
+        "weight_bytes": [layer.weight_bytes for layer in edge.layers],
+    }
+
+
+def _notes(table: CandidateTable, edge: Profile, cloud: Profile | None) -> Iterator[str]:
+    yield from table.notes
+    sides = {"the device": edge} | ({} if cloud is None else {"the worker": cloud})
+    if not table.notes and (noise := noise_of(sides)):
+        yield noise
+    if edge.weights == "random":
+        yield "the weights are random: answers mean nothing, times do"
+    total_s = sum(layer.forward.median_s for layer in edge.layers)
+    if edge.layers and edge.whole.median_s:
+        yield (
+            f"layers, timed one by one, add up to {ms(total_s)}; the whole model takes {ms(edge.whole.median_s)}. "
+            "Cuts are priced with measured prefixes and suffixes, not with such sums"
+        )

@@ -1,0 +1,191 @@
+/* The choice of a cut, as the planner makes it: the same doubles in the same order of operations, ties and all.
+
+   A situation is {upBytesPerS, downBytesPerS, rttS, queueS, slowdown}: a link and a worker's load. Mirrors
+   partitioner/cost/table.py, optimize/objectives.py and Planner.at; tests/browser compares them. */
+
+/** Columns of numbers over some of the candidates; ``rows`` are their places among all. */
+class Table {
+  constructor(columns, rows) {
+    this.rows = rows;
+    this.length = rows.length;
+    for (const [name, values] of Object.entries(columns)) {
+      this[name] = Float64Array.from(rows, (row) => values[row]);
+    }
+  }
+}
+
+/** Latency of every row, in seconds. */
+function latencies(table, at, out = new Float64Array(table.length)) {
+  const { compute_s, tail_s, remote, up_bytes, down_bytes } = table;
+  const { upBytesPerS, downBytesPerS, slowdown } = at;
+  const waitS = at.rttS + at.queueS;
+  for (let row = 0; row < out.length; row += 1) {
+    let totalS = compute_s[row] + tail_s[row] * slowdown;
+    totalS += remote[row] * waitS;
+    totalS += up_bytes[row] / upBytesPerS;
+    totalS += down_bytes[row] / downBytesPerS;
+    out[row] = totalS;
+  }
+  return out;
+}
+
+/** Time between two answers of a stream of frames, in seconds: that of the slowest stage. */
+function slowestStages(table, at, out = new Float64Array(table.length)) {
+  for (let row = 0; row < out.length; row += 1) {
+    out[row] = Math.max(
+      table.edge_s[row],
+      table.cloud_s[row] + table.tail_s[row] * at.slowdown,
+      table.up_bytes[row] / at.upBytesPerS,
+      table.down_bytes[row] / at.downBytesPerS,
+    );
+  }
+  return out;
+}
+
+/** What each row scores by an objective, less is better; rows are compared with those in ``among`` (null: all). */
+function scoresOf(objective, table, at, pricesS, among = null) {
+  switch (objective.kind) {
+    case "latency": return pricesS;
+    case "throughput": return slowestStages(table, at);
+    case "upload": return table.up_bytes;
+    case "deviation": return table.deviation;
+    case "weighted": return weightedScores(objective, table, at, pricesS, among);
+    case "lexicographic": return ranks(objective, table, at, pricesS, among);
+    default: throw new Error(`no objective ${objective.kind}`);
+  }
+}
+
+function weightedScores(objective, table, at, pricesS, among) {
+  const totals = new Float64Array(table.length);
+  for (const [part, weight] of objective.parts) {
+    const scores = scoresOf(part, table, at, pricesS, among);
+    for (let row = 0; row < totals.length; row += 1) totals[row] += weight * scores[row];
+  }
+  return totals.map((total) => Math.min(total, Number.MAX_VALUE));
+}
+
+/** Ranks from 0: whoever drops out later is better, of those together the closest, then the fastest. */
+function ranks(objective, table, at, pricesS, among) {
+  const kept = among === null ? new Uint8Array(table.length).fill(1) : Uint8Array.from(among);
+  const survived = Float64Array.from(kept);
+  const last = new Float64Array(table.length);
+  objective.order.forEach((part, index) => {
+    const scores = scoresOf(part, table, at, pricesS, kept);
+    let best = Infinity;
+    for (let row = 0; row < kept.length; row += 1) {
+      if (!kept[row]) continue;
+      last[row] = scores[row];
+      best = Math.min(best, scores[row]);
+    }
+    if (index === objective.order.length - 1) return;
+    const most = best * (1 + objective.tolerance);
+    for (let row = 0; row < kept.length; row += 1) {
+      kept[row] = kept[row] && scores[row] <= most ? 1 : 0;
+      survived[row] += kept[row];
+    }
+  });
+  const order = Array.from(kept.keys()).sort(
+    (a, b) => survived[b] - survived[a] || last[a] - last[b] || pricesS[a] - pricesS[b] || a - b,
+  );
+  const found = new Float64Array(table.length);
+  order.forEach((row, rank) => { found[row] = rank; });
+  return found;
+}
+
+/** The first row of the smallest value; -1 where there is none below infinity. */
+function argmin(values) {
+  let best = -1;
+  let least = Infinity;
+  for (let row = 0; row < values.length; row += 1) {
+    if (values[row] < least) {
+      least = values[row];
+      best = row;
+    }
+  }
+  return best;
+}
+
+/** The best row of a table, of equally good ones the fastest, then the first; -1 where none is in time. */
+function best(table, at, objective, deadlineS, pricesS = latencies(table, at)) {
+  if (objective.kind === "latency") {
+    const row = argmin(pricesS);
+    return deadlineS === null || pricesS[row] <= deadlineS ? row : -1;
+  }
+  const among = deadlineS === null ? null : Uint8Array.from(pricesS, (priceS) => (priceS <= deadlineS ? 1 : 0));
+  const scores = scoresOf(objective, table, at, pricesS, among);
+  let least = Infinity;
+  let found = -1;
+  for (let row = 0; row < scores.length; row += 1) {
+    if (among !== null && !among[row]) continue;
+    if (scores[row] < least || (scores[row] === least && pricesS[row] < pricesS[found])) {
+      least = scores[row];
+      found = row;
+    }
+  }
+  return found;
+}
+
+/** Where the time of one row goes: a number for each of ``terms``. */
+function breakdown(table, row, at, terms) {
+  return terms.map((term) => {
+    switch (term) {
+      case "up_s": return table.up_bytes[row] / at.upBytesPerS;
+      case "down_s": return table.down_bytes[row] / at.downBytesPerS;
+      case "rtt_s": return table.remote[row] * at.rttS;
+      case "queue_s": return table.remote[row] * at.queueS;
+      case "tail_s": return table.tail_s[row] * at.slowdown;
+      default: return table[term][row];
+    }
+  });
+}
+
+const REASONS = {
+  head_s: "computes {ms} longer on the device",
+  encode_s: "packs {ms} longer",
+  up_s: "sends {size} more",
+  rtt_s: "waits {ms} for a round trip",
+  queue_s: "waits {ms} for the worker",
+  decode_s: "unpacks {ms} longer in the cloud",
+  tail_s: "computes {ms} longer in the cloud",
+  encode_reply_s: "packs its reply {ms} longer",
+  down_s: "brings {size} more back",
+  decode_reply_s: "unpacks its reply {ms} longer",
+};
+
+/** Why a row loses to another: the term that costs most more. */
+function reason(table, row, winner, at, terms) {
+  const [mine, theirs] = [breakdown(table, row, at, terms), breakdown(table, winner, at, terms)];
+  const excess = mine.map((value, place) => value - theirs[place]);
+  const place = excess.indexOf(Math.max(...excess));
+  const term = terms[place];
+  const moved = term === "up_s" ? table.up_bytes[row] - table.up_bytes[winner]
+    : table.down_bytes[row] - table.down_bytes[winner];
+  if (!(excess[place] > 0)) return "equally good";
+  return REASONS[term].replace("{ms}", ms(excess[place])).replace("{size}", size(moved));
+}
+
+/** Spans of a growing axis on which ``choose`` answers the same: [{chosen, from, to}], their limits by bisection. */
+function spansOf(values, choose) {
+  const spans = [];
+  for (const value of values) {
+    const chosen = choose(value);
+    const last = spans[spans.length - 1];
+    if (last && last.chosen === chosen) {
+      last.to = value;
+      continue;
+    }
+    if (last) last.to = switchBetween(last.to, value, last.chosen, choose);
+    spans.push({ chosen, from: last ? last.to : value, to: value });
+  }
+  return spans;
+}
+
+function switchBetween(low, high, chosen, choose) {
+  let [below, above] = [low, high];
+  for (let step = 0; step < 24; step += 1) {
+    const middle = Math.sqrt(below * above);
+    if (choose(middle) === chosen) below = middle;
+    else above = middle;
+  }
+  return above;
+}

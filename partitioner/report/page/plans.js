@@ -1,0 +1,118 @@
+/* All plans of the page's model: what is best in a situation, what every cut would cost, and what is best where. */
+
+/** The cuts in their order, each with the rows of its codecs and runtimes. */
+function cutsOf(candidates) {
+  const found = new Map();
+  candidates.forEach((candidate, row) => {
+    const cut = found.get(candidate.cut_id);
+    if (cut) {
+      cut.rows.push(row);
+      return;
+    }
+    found.set(candidate.cut_id, {
+      id: candidate.cut_id,
+      name: candidate.cut,
+      label: candidate.label,
+      short: candidate.label.replace(/^after:/, ""),
+      depth: candidate.depth,
+      isLocal: candidate.is_local,
+      isAllCloud: candidate.is_all_cloud,
+      isBranch: candidate.is_branch,
+      rows: [row],
+    });
+  });
+  return [...found.values()];
+}
+
+class Plans {
+  constructor(facts) {
+    const rows = facts.candidates.map((_, row) => row);
+    const where = (is) => rows.filter((row) => facts.candidates[row][is]);
+    this.terms = facts.terms;
+    this.candidates = facts.candidates;
+    this.all = new Table(facts.columns, rows);
+    this.frozen = new Table(facts.columns, facts.frozen);
+    this.local = new Table(facts.columns, where("is_local"));
+    this.cloud = new Table(facts.columns, where("is_all_cloud"));
+    this.cuts = cutsOf(facts.candidates);
+    this.cutOfRow = new Map(this.cuts.flatMap((cut) => cut.rows.map((row) => [row, cut])));
+  }
+
+  /** The best row in a situation; where none is in time, the fastest, and ``isLate``. */
+  choose(at, objective, deadlineS) {
+    const row = best(this.frozen, at, objective, deadlineS);
+    const isLate = row < 0;
+    const found = this.frozen.rows[isLate ? argmin(latencies(this.frozen, at)) : row];
+    return { row: found, cut: this.cutOfRow.get(found), isLate };
+  }
+
+  /** Everything about a situation that is drawn or told. */
+  answer(at, objective, deadlineS) {
+    const chosen = this.choose(at, objective, deadlineS);
+    const pricesS = latencies(this.all, at);
+    const stagesS = slowestStages(this.all, at);
+    const scores = objective.kind === "lexicographic" ? pricesS : scoresOf(objective, this.all, at, pricesS);
+    const costs = new Map(this.cuts.map((cut) => {
+      const row = cut === chosen.cut ? chosen.row : this.#bestOf(cut, scores, pricesS);
+      return [cut, this.#cost(row, at, pricesS[row])];
+    }));
+    return { ...chosen, at, objective, pricesS, stagesS, scores, costs, cost: costs.get(chosen.cut) };
+  }
+
+  #bestOf(cut, scores, pricesS) {
+    let found = cut.rows[0];
+    for (const row of cut.rows) {
+      const isAllowed = this.candidates[row].is_allowed - this.candidates[found].is_allowed;
+      const difference = scores[row] - scores[found] || pricesS[row] - pricesS[found];
+      if (isAllowed > 0 || (isAllowed === 0 && difference < 0)) found = row;
+    }
+    return found;
+  }
+
+  /** What a row costs, split by ``KINDS``. */
+  #cost(row, at, totalS) {
+    const seconds = breakdown(this.all, row, at, this.terms);
+    const parts = KINDS.map(({ terms }) => terms.reduce((sum, term) => sum + seconds[this.terms.indexOf(term)], 0));
+    return { row, totalS, parts, isAllowed: this.candidates[row].is_allowed };
+  }
+
+  /** Cuts that are allowed and in time but for the chosen one, best first. */
+  others(answer, deadlineS) {
+    const rank = (cut) => answer.costs.get(cut).row;
+    return this.cuts
+      .filter((cut) => cut !== answer.cut && answer.costs.get(cut).isAllowed)
+      .filter((cut) => deadlineS === null || answer.costs.get(cut).totalS <= deadlineS)
+      .sort((a, b) => answer.scores[rank(a)] - answer.scores[rank(b)]
+        || answer.pricesS[rank(a)] - answer.pricesS[rank(b)]);
+  }
+
+  /** What is best at every uplink: spans of cuts, and latencies of the cloud, the device and the best at ``values``. */
+  rates(values, atUplink, objective, deadlineS) {
+    const least = (table, at) => latencies(table, at).reduce((low, each) => Math.min(low, each), Infinity);
+    const asked = new Map();
+    const choose = (uplink) => {
+      if (!asked.has(uplink)) {
+        const row = best(this.frozen, atUplink(uplink), objective, deadlineS);
+        asked.set(uplink, row < 0 ? null : this.frozen.rows[row]);
+      }
+      return asked.get(uplink);
+    };
+    const cutAt = (uplink) => this.cutOfRow.get(choose(uplink)) ?? null;
+    const spans = spansOf(values, cutAt).map(({ chosen, from, to }) => ({ cut: chosen, from, to }));
+    const lines = [[], [], []];
+    for (const uplink of values) {
+      const at = atUplink(uplink);
+      const row = choose(uplink);
+      lines[0].push(least(this.cloud, at));
+      lines[1].push(least(this.local, at));
+      lines[2].push(row === null ? Infinity : this.#latency(row, at));
+    }
+    return { spans, values, lines };
+  }
+
+  #latency(row, at) {
+    const { compute_s, tail_s, remote, up_bytes, down_bytes } = this.all;
+    return compute_s[row] + tail_s[row] * at.slowdown + remote[row] * (at.rttS + at.queueS)
+      + up_bytes[row] / at.upBytesPerS + down_bytes[row] / at.downBytesPerS;
+  }
+}

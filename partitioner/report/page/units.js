@@ -1,0 +1,33 @@
+/* Quantities as people read them: three significant digits with a unit, as partitioner/units.py writes them. */
+
+/** Three significant digits, or all digits before the point where there are more. */
+function digits(value) {
+  if (value === 0) return "0";
+  const magnitude = Math.abs(value);
+  const places = magnitude < 0.9995 ? 3 : magnitude < 9.995 ? 2 : magnitude < 99.95 ? 1 : 0;
+  return value.toFixed(places);
+}
+
+/** A time in milliseconds, without its unit. */
+const inMs = (seconds) => digits(seconds * 1e3);
+
+/** A time in milliseconds. */
+const ms = (seconds) => `${inMs(seconds)} ms`;
+
+/** A size in decimal units. */
+function size(bytes) {
+  if (Math.abs(bytes) < 999.5) return `${bytes.toFixed(0)} B`;
+  for (const [unit, scale] of [["kB", 1e3], ["MB", 1e6]]) {
+    if (Math.abs(bytes) < 999.5 * scale) return `${digits(bytes / scale)} ${unit}`;
+  }
+  return `${digits(bytes / 1e9)} GB`;
+}
+
+/** A rate in Mbit/s. */
+const mbit = (bytesPerS) => `${digits(bytesPerS * 8e-6)} Mbit/s`;
+
+/** How many times as much. */
+const times = (ratio) => (ratio < 2 ? `${ratio.toFixed(2)}×` : ratio < 100 ? `${ratio.toFixed(1)}×` : `${ratio.toFixed(0)}×`);
+
+/** A tick of an axis: no more digits than it takes. */
+const short = (value) => String(Number(value.toPrecision(3)));
