@@ -12,7 +12,7 @@ Freezing takes milliseconds, ``at`` about ten microseconds for a hundred candida
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -27,7 +27,6 @@ from partitioner.cost import (
     Candidate,
     CandidateTable,
     EnergyBreakdown,
-    FloatArray,
     IntArray,
     Load,
     RadioUse,
@@ -36,11 +35,13 @@ from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel
 from partitioner.optimize.constraints import ANYTHING, Constraints, Infeasible, Limit, feasible
-from partitioner.optimize.hull import lower_envelope
 from partitioner.optimize.objectives import Latency, Objective
 from partitioner.optimize.pareto import front
+from partitioner.optimize.rates import Breakpoint, breakpoints
 from partitioner.optimize.scan import CHOSEN, Priced
 from partitioner.profile import Profile
+
+__all__ = ["DOWN_PER_UP", "Breakpoint", "Decision", "Planner", "Trade"]
 
 DOWN_PER_UP = 2.0
 """How many times faster the way down is, where nobody says: 1.8 to 2.9 on the preset links."""
@@ -84,20 +85,6 @@ class Decision:
     def breakdown(self) -> Breakdown:
         """Where its time goes."""
         return self.table.breakdown(self.row, self.link, self.load)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breakpoint:
-    """The best candidate for uplink rates from ``from_`` to ``to_up_bytes_per_s``, None where no plan is in time.
-
-    Its latency falls from ``from_s`` (infinite where the rate is 0 and it sends anything) to ``to_s``.
-    """
-
-    from_up_bytes_per_s: float
-    to_up_bytes_per_s: float
-    candidate: Candidate | None
-    from_s: float
-    to_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,24 +242,18 @@ class Planner:
     def table(
         self, *, down_per_up: float = DOWN_PER_UP, rtt_s: float = 0.0, load: Load = IDLE
     ) -> tuple[Breakpoint, ...]:
-        """The plan of least latency for every uplink rate, slowest first; the way down is ``down_per_up`` times faster.
+        """The best plan by latency or energy for every uplink rate, slowest first.
+
+        Args:
+            down_per_up: how many times faster the way down is.
+            rtt_s: round trip, whatever the rate.
+            load: of the worker.
 
         Raises:
-            UsageError: the objective is not latency, or a figure makes no sense.
+            UsageError: it is planned for something else, or a figure makes no sense, or nobody knows the energy.
         """
-        if not isinstance(self.objective, Latency):
-            raise UsageError(
-                f"a table over all rates is of latency, not of {self.objective.name}; use cut for one link"
-            )
         axis = Link(up_bytes_per_s=1.0, down_bytes_per_s=down_per_up, rtt_s=rtt_s)
-        table = self.frozen
-        slopes: FloatArray = table.up_bytes + table.down_bytes / axis.down_bytes_per_s
-        offsets: FloatArray = table.compute_s + table.tail_s * load.slowdown + table.remote * (rtt_s + load.queue_s)
-        found: list[Breakpoint] = []
-        for piece in lower_envelope(offsets, slopes):
-            line = float(offsets[piece.row]), float(slopes[piece.row])
-            found.extend(self._spans(piece.row, piece.begin, piece.end, *line))
-        return tuple(reversed(_merged(found)))
+        return breakpoints(self.frozen, axis, load, objective=self.objective, constraints=self.constraints)
 
     def allowed(self, link: Link, load: Load = IDLE) -> BoolArray:
         """Which rows of ``everything`` keep all constraints on a link.
@@ -314,39 +295,6 @@ class Planner:
         timed = () if link is None else self.constraints.on_link(table, link, load)
         return (*self.constraints.limits(table), *timed)
 
-    def _spans(self, row: int, begin: float, end: float, offset: float, slope: float) -> list[Breakpoint]:
-        """A piece over 1/rate as one over rates; cut in two where its latency passes the deadline."""
-        limit_s = self.constraints.deadline_s
-        candidate = self.frozen.candidates[row]
-        late = np.inf
-        if limit_s is not None and slope == 0:
-            late = np.inf if offset <= limit_s else begin
-        elif limit_s is not None:
-            late = max(begin, (limit_s - offset) / slope)
-        parts: list[tuple[float, float, Candidate | None]] = [(begin, min(end, late), candidate), (late, end, None)]
-        return [
-            Breakpoint(
-                from_up_bytes_per_s=_inverse(high),
-                to_up_bytes_per_s=_inverse(low),
-                candidate=chosen,
-                from_s=offset + slope * high if slope else offset,
-                to_s=offset + slope * low if slope else offset,
-            )
-            for low, high, chosen in parts
-            if low < high
-        ]
-
-
-def _merged(points: Sequence[Breakpoint]) -> list[Breakpoint]:
-    """Neighbours without a plan as one; from the fastest rates to the slowest."""
-    found: list[Breakpoint] = []
-    for point in points:
-        if found and found[-1].candidate is point.candidate is None:
-            found[-1] = replace(found[-1], from_up_bytes_per_s=point.from_up_bytes_per_s, from_s=point.from_s)
-        else:
-            found.append(point)
-    return found
-
 
 def _unbeaten(table: CandidateTable) -> IntArray:
     """Rows that no other beats in every term that a link, a load or an objective weighs, and both extremes.
@@ -365,7 +313,3 @@ def _unbeaten(table: CandidateTable) -> IntArray:
     whole = [row for row, candidate in enumerate(table.candidates) if candidate.is_all_cloud]
     kept.update(whole[:1])
     return np.array(sorted(kept), dtype=np.int64)
-
-
-def _inverse(value: float) -> float:
-    return 0.0 if value == np.inf else np.inf if value == 0 else 1.0 / value

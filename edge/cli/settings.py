@@ -36,7 +36,7 @@ def add_session_arguments(
         help=f"the worker; several, best first, with commas or repeated (default: {without_cloud})",
     )
     add_codec_arguments(parser)
-    add_constraint_arguments(parser, has_deadline=False)
+    add_constraint_arguments(parser, has_profiles=False)
     add_sample_arguments(parser, has_input=False)
     parser.add_argument(
         "--slowdown", type=at_least_one, default=1.0, metavar="N", help="emulate a device N times slower"
@@ -118,7 +118,7 @@ def session_of(
         min_accuracy=args.min_accuracy,
         max_accuracy_drop=args.max_accuracy_drop,
         constraints=constraints_of(
-            args, lambda name: Cuts(bundle.graph, bundle.digest).find(name).depth, has_deadline=False
+            args, lambda name: Cuts(bundle.graph, bundle.digest).find(name).depth, has_profiles=False
         ),
         samples=samples_of(args, bundle, has_input=False),
         runtime=args.runtime,

@@ -24,6 +24,7 @@ _SIZE_UNITS_BYTES = {
     "m": 2**20,
     "g": 2**30,
 }
+_ENERGY_UNITS_J = {"": 1.0, "uj": 1e-6, "mj": 1e-3, "j": 1.0, "kj": 1e3, "mwh": 3.6, "wh": 3600.0}
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z]+\]")
 _ROUNDING = 1e-15
@@ -83,6 +84,14 @@ def size_bytes(text: str) -> int:
     if value is None or not (0 <= value < 2**53) or abs(value - round(value)) > value * _ROUNDING:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4096, 16KiB or 1.5MB")
     return round(value)
+
+
+def energy_j(text: str) -> float:
+    """An energy over zero: ``0.5J``, ``250mJ``, ``2mWh``; a bare number is joules, and there are no megajoules."""
+    value = None if "M" in text else _quantity(text, _ENERGY_UNITS_J)
+    if value is None or not (0 < value <= _MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an energy such as 0.5J, 250mJ or 2mWh")
+    return value
 
 
 def target(text: str) -> str:

@@ -9,6 +9,7 @@ from partitioner.cli import arguments
 from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import warn
+from partitioner.cli.radio import add_radio_arguments, radio_of, with_power
 from partitioner.cost import Load, load_of
 from partitioner.cost.load import MAX_BUSY_RATIO
 from partitioner.errors import UsageError
@@ -50,6 +51,7 @@ def add_planning_arguments(parser: argparse.ArgumentParser, *, has_to_be_given: 
         help="the device is N times slower than profiled",
     )
     _add_load_arguments(parser)
+    add_radio_arguments(parser)
     add_constraint_arguments(parser)
     add_codec_arguments(parser)
 
@@ -93,6 +95,7 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
         CleftError: a profile cannot be read, profiles do not belong together, or no plan keeps what is asked.
     """
     edge, cloud = profiles_of(args)
+    edge = with_power(args, edge)
     if args.busy > MAX_BUSY_RATIO:
         warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")
     bound = bound_of(args)
@@ -109,6 +112,7 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
         source_bytes=args.input_bytes,
         down_per_up=down_per_up,
         load=worker_load(args),
+        radio=radio_of(args),
     )
 
 
