@@ -117,9 +117,7 @@ def energy_between(readings: Sequence[Reading], begin_s: float, end_s: float) ->
         MeterError: the readings do not reach from one to the other.
     """
     if not (readings and readings[0].at_s <= begin_s < end_s <= readings[-1].at_s):
-        raise MeterError(
-            "the meter was not read over the whole of the interval: read it before its begin and at its end"
-        )
+        raise MeterError("the meter was not read over the whole of the interval: mark its begin and its end")
     times_s = [each.at_s for each in readings]
     if readings[0].counter_j is not None:
         counts_j = [_counter(each) for each in readings]
