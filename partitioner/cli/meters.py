@@ -32,7 +32,7 @@ examples:
 SCHEMA = "cleft.meters/1"
 _LEAST_S = 0.25
 _LEAST_PERIODS = 2
-_MOST_S = 2.0
+_MOST_S = 0.5
 _ASSUME = "energy may be assumed from a data sheet (cleft-plan profile --power), but is not measured"
 
 
@@ -144,9 +144,12 @@ def _seen(found: Found, begun: tuple[Sampler, float] | None, reason: str) -> See
         end_s = sampler.mark()
         readings = sampler.readings()
         check_counter(readings, info)
-        return Seen(kind=found.kind, info=info, power_w=power_between(readings, begin_s, end_s))
+        power_w = power_between(readings, begin_s, end_s)
     except MeterError as error:
         return Seen(kind=found.kind, info=info, reason=str(error))
+    if power_w <= 0:
+        return Seen(kind=found.kind, info=info, reason=f"{info.source} told no power for {end_s - begin_s:.2g} s")
+    return Seen(kind=found.kind, info=info, power_w=power_w)
 
 
 @contextmanager
