@@ -105,17 +105,19 @@ class RadioModel:
         """
         return float(self.pause_j(np.array(max(0.0, interval_s - active_s))))
 
-    def beyond(self, link: Link) -> str:
-        """What people should know of a link that is faster than the fit; empty where it is not."""
-        faster = [
-            f"{rate:.3g} Mbit/s {way}, and its power is known up to {most:.3g}"
+    def beyond(self, link: Link | None) -> str:
+        """What people should know of a link that is faster than the fit, or of any link; empty where it is not."""
+        known = [
+            f"{most:.3g} Mbit/s {way}"
             for way, rate, most in (
-                ("up", link.up_mbit, self.max_up_mbit),
-                ("down", link.down_mbit, self.max_down_mbit),
+                ("up", link.up_mbit if link else math.inf, self.max_up_mbit),
+                ("down", link.down_mbit if link else math.inf, self.max_down_mbit),
             )
             if most is not None and rate > most * (1 + 1e-9)
         ]
-        return f"the {self.name} radio moves {'; '.join(faster)}: faster is priced at that power" if faster else ""
+        if not known:
+            return ""
+        return f"the {self.name} radio's power is known up to {' and '.join(known)}: faster is priced at that power"
 
     def to_json(self) -> dict[str, object]:
         """The radio as ``cleft.radio/1``."""

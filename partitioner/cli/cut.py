@@ -6,25 +6,29 @@ Reads saved profiles only: no torch, no grpc, no protobuf, so that the whole pro
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from partitioner.cli import arguments
+from partitioner.cli.joules import energy_cell, energy_notes, energy_rows, leakage_cells, leakage_notes
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
 from partitioner.cost import TERMS, CandidateTable
+from partitioner.link import Link
 from partitioner.optimize.gains import gains_of
-from partitioner.optimize.objectives import OBJECTIVES, Latency, Objective, objective_of
+from partitioner.optimize.objectives import OBJECTIVES, UNKNOWN_J, Energy, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
 from partitioner.planner import Trade
-from partitioner.units import mbit, ms, size
+from partitioner.units import joules, mbit, ms, size
 
 HELP = "choose the best cut and codec for one link, from profiles of both sides"
 EXAMPLES = """\
 examples:
   cleft-plan cut --edge edge.json --cloud cloud.json --uplink-mbit 5.85 --downlink-mbit 13.76 --rtt-ms 40
   cleft-plan cut --edge edge.json --cloud cloud.json --link wifi --rtt-ms 12 --edge-slowdown 8 --max-deviation 0.02
+  cleft-plan cut --edge edge.json --cloud cloud.json --link 4g --objective energy --edge-power idle=2W,active=5W
+  cleft-plan cut --edge edge.json --cloud cloud.json --link 4g --max-energy 0.5J --max-leakage 0.6
 """
 SCHEMA = "cleft.cut/2"
 
@@ -51,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objective",
         default="latency",
         metavar="WHAT",
-        help=f"{', '.join(OBJECTIVES)}, weighted:latency=1,throughput=0.5 or lexicographic:latency,upload,tolerance=0.1"
+        help=f"{', '.join(OBJECTIVES)}, weighted:latency=1,energy=0.1 or lexicographic:latency,upload,tolerance=0.1"
         " (default: latency)",
     )
     parser.add_argument(
         "--pareto",
         type=arguments.names,
         metavar="A,B",
-        help="also show what no other plan is as good as by all of these, such as latency,throughput,upload",
+        help="also show what no other plan is as good as by all of these, such as latency,energy,upload",
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
@@ -119,7 +123,9 @@ def answer(
             }
             for trade in trades
         ],
-        "notes": list(table.notes),
+        "radio": {"name": table.radio.model.name, "origin": table.radio.model.origin},
+        "frame_interval_s": table.radio.frame_interval_s,
+        "notes": [*table.notes, *energy_notes(table, (), choice.link)],
     }
 
 
@@ -127,6 +133,14 @@ def _verdict(choice: Choice) -> str:
     """The advice; a comparison of latencies, where that is the objective."""
     if isinstance(choice.objective, Latency):
         return gains_of(choice).verdict
+    if isinstance(choice.objective, Energy):
+        others = ((choice.all_local, "the device alone"), (choice.all_cloud, "all-cloud"))
+        known = [
+            f"{who} takes {energy_cell(each.energy)}"
+            for each, who in others
+            if each.energy is not None and each.candidate != choice.chosen.candidate
+        ]
+        return "; ".join((f"{choice.chosen.candidate.label} takes least from the device", *known))
     return f"{choice.chosen.candidate.label} is best by {choice.objective.name}"
 
 
@@ -167,24 +181,48 @@ def _print_choice(table: CandidateTable, choice: Choice, *, top: int | None) -> 
     ]
     print_table(("where the time goes", "time", "share", "bytes"), rows)
     print()
+    if chosen.energy is not None:
+        print_table(("where the energy goes", "energy", "share"), energy_rows(chosen.energy))
+        print()
     shown = _shown(choice, top)
-    headings: tuple[str, ...] = ("cut", "codec", "predicted", "up", "down", "why it lost")
-    listed = [_row(priced) for priced in shown]
-    if table.has_choice_of_runtimes:
-        headings = (*headings[:-1], "runtimes", headings[-1])
-        listed = [(*row[:-1], each.candidate.runtimes, row[-1]) for row, each in zip(listed, shown, strict=True)]
-    print_table(headings, listed, left=(0, 1, len(headings) - 1), highlight=0)
+    columns = _columns(table)
+    listed = [tuple(cell(priced) for cell in columns.values()) for priced in shown]
+    print_table(tuple(columns), listed, left=(0, 1, len(columns) - 1), highlight=0)
     if hidden := len(choice.ranked) - len(shown):
         print(f"{hidden} more candidates: --all shows them")
-    for note in _notes(table, shown):
+    for note in _notes(table, shown, choice.link):
         print(f"note: {note}")
+
+
+def _columns(table: CandidateTable) -> dict[str, Callable[[Priced], str]]:
+    """Headings, and what stands under each for a candidate; what nobody knows has no column."""
+    columns: dict[str, Callable[[Priced], str]] = {
+        "cut": lambda each: each.candidate.label,
+        "codec": lambda each: "-" if each.candidate.is_local else each.candidate.codec,
+        "predicted": lambda each: f"{ms(each.predicted_s)}{each.candidate.mark}",
+    }
+    if table.has_energy:
+        columns["energy"] = lambda each: energy_cell(each.energy)
+    columns["up"] = lambda each: "-" if each.candidate.is_local else size(each.candidate.up_bytes)
+    columns["down"] = lambda each: "-" if each.candidate.is_local else size(each.candidate.down_bytes)
+    if table.has_leakage:
+        columns["leaks"] = lambda each: leakage_cells(each)[0]
+    if table.has_inversion:
+        columns["inversion"] = lambda each: leakage_cells(each)[1]
+    if table.has_choice_of_runtimes:
+        columns["runtimes"] = lambda each: each.candidate.runtimes
+    columns["why it lost"] = lambda each: each.why
+    return columns
 
 
 def _prediction(choice: Choice) -> str:
     chosen = choice.chosen
+    predicted = f"{ms(chosen.predicted_s)} predicted"
+    if chosen.energy is not None:
+        predicted += f", {energy_cell(chosen.energy)} from the device"
     if isinstance(choice.objective, Latency):
-        return f"{ms(chosen.predicted_s)} predicted"
-    return f"{ms(chosen.predicted_s)} predicted, an answer every {ms(chosen.stage_s)} (best by {choice.objective.name})"
+        return predicted
+    return f"{predicted}, an answer every {ms(chosen.stage_s)} (best by {choice.objective.name})"
 
 
 def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
@@ -205,28 +243,20 @@ def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
 def _score(name: str, value: float) -> str:
     if name in ("latency", "throughput"):
         return ms(value)
+    if name == "energy":
+        return joules(value) if value < UNKNOWN_J else "-"
     return size(value) if name == "upload" else f"{value:.3g}"
 
 
-def _row(priced: Priced) -> tuple[str, ...]:
-    candidate = priced.candidate
-    mark = "*" if candidate.is_calibrated else ""
-    up, down = ("-", "-") if candidate.is_local else (size(candidate.up_bytes), size(candidate.down_bytes))
-    return (
-        candidate.label,
-        "-" if candidate.is_local else candidate.codec,
-        f"{ms(priced.predicted_s)}{mark}",
-        up,
-        down,
-        priced.why,
-    )
-
-
-def _notes(table: CandidateTable, shown: list[Priced]) -> list[str]:
-    notes = list(table.notes)
+def _notes(table: CandidateTable, shown: list[Priced], link: Link) -> list[str]:
+    origins = [each.energy.origin for each in shown if each.energy is not None]
+    notes = [*table.notes, *energy_notes(table, origins, link), *leakage_notes(table, shown)]
     names = {priced.candidate.label: priced.candidate.cut for priced in shown}
     notes += [f"{label} is {cut}" for label, cut in names.items() if label != cut]
-    if any(priced.candidate.is_calibrated for priced in shown):
+    marks = {priced.candidate.mark for priced in shown}
+    if "^" in marks:
+        notes.append("^ a compute time of this row is predicted from other models (--predict)")
+    if "*" in marks:
         notes.append("* a compute time of this row is calibrated, not measured: profile with a larger --budget")
     changes = [priced.candidate.measured_deviation for priced in shown]
     if worst := max((change for change in changes if change is not None), default=0.0):

@@ -257,6 +257,6 @@ def notes_of(
 
 def _energy_notes(energy: EnergyProfile, runtime: str) -> Iterator[str]:
     if energy.active_w.origin == "assumed":
-        yield f"energy{runtime} is assumed from {energy.source}"
+        yield f"the device's energy{runtime} is assumed ({energy.source})"
     if energy.scope in ("package", "accelerator"):
-        yield f"energy{runtime} is the {energy.scope}'s ({energy.source}): the rest of the device is not in it"
+        yield f"the device's energy{runtime} is the {energy.scope}'s ({energy.source}): the rest of the device is not in it"

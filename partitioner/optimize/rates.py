@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from partitioner.cost import NO_ENERGY, Candidate, CandidateTable, Load
+from partitioner.cost import NO_ENERGY, Candidate, CandidateTable, EnergyBreakdown, Load
+from partitioner.energy import Origin
 from partitioner.errors import UsageError
 from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints
@@ -38,6 +39,7 @@ class Breakpoint:
     to_s: float
     from_j: float | None = None
     to_j: float | None = None
+    energy_origin: Origin | None = None
 
 
 def breakpoints(
@@ -99,17 +101,18 @@ def _breakpoint(stretch: Stretch, table: CandidateTable, latency: Lines, *, axis
     """A stretch over 1/rate as one over rates."""
     row = stretch.row
     slow_s, fast_s = (_latency_s(latency, row, x) for x in (stretch.end, stretch.begin))
-    slow_j = fast_j = None
+    slow = fast = None
     if row is not None and table.has_energy:
-        slow_j, fast_j = (_energy_j(table, row, x, axis, load) for x in (stretch.end, stretch.begin))
+        slow, fast = (_energy(table, row, x, axis, load) for x in (stretch.end, stretch.begin))
     return Breakpoint(
         from_up_bytes_per_s=_inverse(stretch.end),
         to_up_bytes_per_s=_inverse(stretch.begin),
         candidate=None if row is None else table.candidates[row],
         from_s=slow_s,
         to_s=fast_s,
-        from_j=slow_j,
-        to_j=fast_j,
+        from_j=slow.total_j if slow else None,
+        to_j=fast.total_j if fast else None,
+        energy_origin=fast.origin if fast else None,
     )
 
 
@@ -121,14 +124,13 @@ def _latency_s(latency: Lines, row: int | None, s_per_byte: float) -> float:
     return float((offsets + sending_s).min())
 
 
-def _energy_j(table: CandidateTable, row: int, s_per_byte: float, axis: Link, load: Load) -> float | None:
+def _energy(table: CandidateTable, row: int, s_per_byte: float, axis: Link, load: Load) -> EnergyBreakdown | None:
     one = table.take(np.array([row]))
     if s_per_byte == np.inf and one.remote[0]:
         return None
     rate = min(max(_inverse(s_per_byte), _SLOWEST_BYTES_PER_S), _FASTEST_BYTES_PER_S)
     link = replace(axis, up_bytes_per_s=rate, down_bytes_per_s=rate * axis.down_bytes_per_s)
-    energy_j = float(one.energy(link, load)[0])
-    return None if np.isnan(energy_j) else energy_j
+    return one.energy_breakdowns(link, load)[0]
 
 
 def _inverse(value: float) -> float:
