@@ -13,6 +13,7 @@
     ├── Dropped                   a newer input took its place in a full queue
     ├── DeviceBusy                more requests wait for the device than it will hold
     ├── BadReply                  the worker's answer contradicts itself or its checksum
+    ├── NotCalibrated             the radio's power cannot be told from what was read
     └── EmbeddedWorkerError       the worker started for this run did not start, or died
 
 Refusals carry the wire's code; ``HINTS`` is the one table from those codes to what a person can do.
@@ -130,6 +131,10 @@ class DeviceBusy(EdgeError):
 
 class BadReply(EdgeError):
     """The worker's answer contradicts itself or its checksum."""
+
+
+class NotCalibrated(EdgeError):
+    """The radio's power cannot be told from what was read."""
 
 
 class EmbeddedWorkerError(EdgeError):

@@ -1,4 +1,4 @@
-"""``cleft-edge``: run a model split, ask whether it pays, measure the link. Subcommands are imported on demand."""
+"""``cleft-edge``: run a model split, ask whether it pays, measure link and radio. Subcommands come on demand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PROGRAM = Program(
         "status": "edge.cli.status",
         "advise": "edge.cli.advise",
         "link": "edge.cli.link",
+        "calibrate-radio": "edge.cli.calibrate_radio",
         "fetch-profile": "edge.cli.fetch_profile",
         "simulate": "edge.cli.simulate",
         "trial": "edge.cli.trial",

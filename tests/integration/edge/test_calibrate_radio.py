@@ -1,0 +1,163 @@
+"""The radio's fit over the real wire: a board whose sensor follows the bytes that a relay really carries.
+
+The board's files are those of an INA3221. A thread of the test turns the relay's byte counts into watts with
+coefficients of its own, which the command has to find again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from edge.embedded import EmbeddedWorker
+from partitioner.bundle import Bundle
+from partitioner.radio import RadioModel
+from partitioner.relay import Relay, Shape
+from tests.recorded_boards import put
+
+MBIT = 125_000.0
+SENSOR = "sys/bus/i2c/devices/1-0040"
+RAIL = f"{SENSOR}/hwmon/hwmon1"
+SUPPLY_MV = 5000
+IDLE_W = 2.0
+UP_W, DOWN_W, BASE_W = 0.2, 0.08, 0.5
+TAIL_S, TAIL_W = 0.5, 0.4
+TICK_S = 0.008
+
+CleftEdge = Callable[..., tuple[int, str, str]]
+
+
+class RadioBoard:
+    """Writes what the sensor shows: the rates of the last ticks in watts, or what the radio takes before it sleeps."""
+
+    def __init__(
+        self, root: Path, relay: Relay, *, up_w: float = UP_W, down_w: float = DOWN_W, is_stuck: bool = False
+    ) -> None:
+        self._root, self._relay = root, relay
+        self._up_w, self._down_w, self._is_stuck = up_w, down_w, is_stuck
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="radio-board")
+        put(root, f"{SENSOR}/name", "ina3221")
+        put(root, f"{RAIL}/in1_label", "VDD_IN")
+        put(root, f"{RAIL}/in1_input", SUPPLY_MV)
+        put(root, f"{RAIL}/update_interval", round(TICK_S * 1e3))
+        put(root, f"{RAIL}/samples", 1)
+        self._show(IDLE_W)
+
+    def __enter__(self) -> RadioBoard:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _show(self, power_w: float) -> None:
+        put(self._root, f"{RAIL}/curr1_input", round(power_w / SUPPLY_MV * 1e6))
+
+    def _run(self) -> None:
+        before, at_s, awake_s = self._relay.carried_bytes, time.perf_counter(), -TAIL_S
+        while not self._ended.wait(TICK_S):
+            now, now_s = self._relay.carried_bytes, time.perf_counter()
+            up, down = ((new - old) / MBIT / (now_s - at_s) for new, old in zip(now, before, strict=True))
+            is_moving = up + down > 0.3
+            awake_s = now_s if is_moving else awake_s
+            over_w = TAIL_W if now_s - awake_s < TAIL_S else 0.0
+            if is_moving:
+                over_w = BASE_W + self._up_w * up + self._down_w * down
+            if not self._is_stuck:
+                self._show(IDLE_W + over_w)
+            before, at_s = now, now_s
+
+
+@pytest.fixture(scope="module")
+def worker(digits: Bundle) -> Iterator[str]:
+    with EmbeddedWorker(digits.path, arguments=("--threads", "1")) as made:
+        yield made.target
+
+
+@pytest.fixture
+def relay(worker: str) -> Iterator[Relay]:
+    host, _, port = worker.rpartition(":")
+    with Relay((host, int(port)), Shape(up_bytes_per_s=20 * MBIT, down_bytes_per_s=40 * MBIT, delay_s=0.005)) as made:
+        yield made
+
+
+@pytest.fixture
+def calibrate(cleft_edge: CleftEdge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CleftEdge:
+    def run(relay: Relay, *more: str, rates: tuple[str, str] = ("2,6,12", "4,12,24")) -> tuple[int, str, str]:
+        monkeypatch.setenv("CLEFT_SYSROOT", str(tmp_path))
+        quick = ("--idle", "1s", "--step", "300ms", "--passes", "1", "--up-mbit", rates[0], "--down-mbit", rates[1])
+        return cleft_edge("calibrate-radio", relay.address, "--meter", "ina3221", *quick, *more)
+
+    return run
+
+
+def test_the_coefficients_of_the_board_are_found(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    out = tmp_path / "radio.json"
+    with RadioBoard(tmp_path, relay):
+        code, stdout, stderr = calibrate(relay, "--json", "--name", "board", "-o", str(out))
+    assert code == 0, stderr
+    answer = json.loads(stdout)
+    radio = RadioModel.loads(out.read_text())
+    assert answer["schema"] == "cleft.radio/1"
+    assert RadioModel.from_json(answer) == radio
+    assert (radio.name, radio.origin) == ("board", "measured")
+    for field, truth in (("up_w_per_mbit", UP_W), ("down_w_per_mbit", DOWN_W), ("base_w", BASE_W)):
+        assert getattr(radio, field) == pytest.approx(truth, rel=0.1, abs=2 * radio.intervals[field]), field
+        assert 0 < radio.intervals[field] < truth
+    assert answer["idle_w"]["value"] == pytest.approx(IDLE_W, rel=0.02)
+    assert radio.tail_s == pytest.approx(TAIL_S, abs=0.1)
+    assert radio.tail_w == pytest.approx(TAIL_W, rel=0.15)
+    assert radio.max_up_mbit == pytest.approx(12, rel=0.1)
+    assert radio.max_down_mbit == pytest.approx(24, rel=0.1)
+    assert answer["moved_bytes"] == pytest.approx((20 + 40) * MBIT * 0.375, rel=0.15)
+
+
+def test_a_table_says_the_same_to_people(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    with RadioBoard(tmp_path, relay):
+        code, stdout, stderr = calibrate(relay)
+    assert code == 0, stderr
+    assert "mW per Mbit/s" in stdout
+    assert "read from ina3221 (rail VDD_IN)" in stdout
+    assert "no promotion is seen" in stderr
+
+
+def test_a_stuck_sensor_is_refused_and_nothing_is_written(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    out = tmp_path / "radio.json"
+    with RadioBoard(tmp_path, relay, is_stuck=True):
+        code, stdout, stderr = calibrate(relay, "-o", str(out))
+    assert (code, stdout) == (1, "")
+    assert "ina3221 is stuck" in stderr
+    assert not out.exists()
+
+
+def test_power_that_does_not_rise_with_the_rate_is_no_slope(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    with RadioBoard(tmp_path, relay, down_w=0.0):
+        code, stdout, stderr = calibrate(relay)
+    assert (code, stdout) == (1, "")
+    assert "power does not rise with the rate down beyond doubt" in stderr
+
+
+def test_rates_that_the_link_does_not_carry_are_told_of(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    with RadioBoard(tmp_path, relay):
+        code, _, stderr = calibrate(relay, rates=("30,60", "4,12"))
+    assert code == 1
+    assert "the rates up hardly differ" in stderr
+    assert "give --up-mbit lower rates" in stderr
+
+
+def test_a_worker_that_goes_away_ends_it(relay: Relay, tmp_path: Path, calibrate: CleftEdge) -> None:
+    relay.reset_every(1.6)
+    with RadioBoard(tmp_path, relay):
+        code, _, stderr = calibrate(relay, "--step", "2s")
+    assert code == 1
+    assert "lost" in stderr
