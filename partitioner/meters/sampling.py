@@ -118,14 +118,16 @@ def energy_between(readings: Sequence[Reading], begin_s: float, end_s: float) ->
     """
     if not (readings and readings[0].at_s <= begin_s < end_s <= readings[-1].at_s):
         raise MeterError("the meter was not read over the whole of the interval: mark its begin and its end")
-    times_s = [each.at_s for each in readings]
-    if readings[0].counter_j is not None:
-        counts_j = [_counter(each) for each in readings]
+    first = bisect_right(readings, begin_s, key=_time_s) - 1
+    last = bisect_left(readings, end_s, key=_time_s)
+    window = readings[first : last + 1]
+    times_s = [each.at_s for each in window]
+    if window[0].counter_j is not None:
+        counts_j = [_counter(each) for each in window]
         return _at(end_s, times_s, counts_j) - _at(begin_s, times_s, counts_j)
-    powers_w = [_power(each) for each in readings]
-    inside = slice(bisect_right(times_s, begin_s), bisect_left(times_s, end_s))
-    spans_s = [begin_s, *times_s[inside], end_s]
-    values_w = [_at(begin_s, times_s, powers_w), *powers_w[inside], _at(end_s, times_s, powers_w)]
+    powers_w = [_power(each) for each in window]
+    spans_s = [begin_s, *times_s[1:-1], end_s]
+    values_w = [_at(begin_s, times_s, powers_w), *powers_w[1:-1], _at(end_s, times_s, powers_w)]
     pairs = zip(itertools.pairwise(spans_s), itertools.pairwise(values_w), strict=True)
     return sum((after_s - before_s) * (low_w + high_w) / 2 for (before_s, after_s), (low_w, high_w) in pairs)
 
@@ -180,6 +182,10 @@ def _at(time_s: float, times_s: Sequence[float], values: Sequence[float]) -> flo
         return values[after]
     share = (time_s - times_s[before]) / (times_s[after] - times_s[before])
     return values[before] + share * (values[after] - values[before])
+
+
+def _time_s(reading: Reading) -> float:
+    return reading.at_s
 
 
 def _counter(reading: Reading) -> float:

@@ -28,7 +28,9 @@ def read_whole(path: Path, *, unit: str = "") -> int:
         try:
             return _whole(path, unit)
         except PermissionError as error:
-            raise MeterError(f"{path} may not be read: run as root, or give your group the right to") from error
+            raise MeterError(
+                f"{path} may not be read: run as root, or give your group the right to (chgrp, chmod g+r)"
+            ) from error
         except (OSError, ValueError) as error:
             if not tries_left:
                 reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -4,16 +4,18 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitioner.meters import MeterError, rapl
-from partitioner.meters.sampling import energy_between
+from partitioner.meters.sampling import Sampler, energy_between
 from tests.recorded_boards import board, put
 
 ZONE = "/sys/class/powercap/intel-rapl"
@@ -40,6 +42,7 @@ def test_a_counter_that_starts_over_goes_on(tmp_path):
     assert energy_between([begin, end], begin.at_s, end.at_s) == pytest.approx(0.1)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 90_000_000), max_size=30), st.integers(100_000_000, 400_000_000), st.data())
 def test_joules_are_those_that_were_drawn_however_often_it_starts_over(draws_uj, range_uj, data):
     begin_uj = data.draw(st.integers(0, range_uj - 1))
@@ -112,6 +115,45 @@ def test_a_package_that_vanishes_is_an_error_not_a_smaller_sum(tmp_path):
     shutil.rmtree(tmp_path / "sys/class/powercap/intel-rapl:1")
     with pytest.raises(MeterError, match=r"intel-rapl:1/energy_uj: No such file"):
         meter.read()
+
+
+def test_joules_between_marks_are_those_drawn_while_it_is_sampled(tmp_path):
+    root = board("x86-server", tmp_path)
+    meter, power_w, written = rapl.find(root), 35.0, [(0.0, 0)]
+    begun_s, ended, busy = time.perf_counter(), threading.Event(), threading.Event()
+
+    def draw() -> None:
+        while not ended.wait(0.001):
+            drawn_uj = int(power_w * (time.perf_counter() - begun_s) * 1e6)
+            put(root, f"{ZONE}:1/energy_uj", (SECOND_UJ + drawn_uj) % RANGE_UJ)
+            written.append((time.perf_counter(), drawn_uj))
+            if len(written) % 50 == 0:
+                busy.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        with Sampler(meter) as sampler:
+            begin_s = sampler.mark()
+            busy.clear()
+            assert busy.wait(10)
+            end_s = sampler.mark()
+            readings = sampler.readings()
+    finally:
+        ended.set()
+        thread.join()
+
+    def bounds_j(mark_s: float) -> tuple[float, float]:
+        """What was in the file before the reading, and what was not before its end."""
+        (reading,) = (each for each in readings if each.at_s == mark_s)
+        before = [drawn_uj for written_s, drawn_uj in written if written_s <= reading.begin_s]
+        after = [drawn_uj for written_s, drawn_uj in written if written_s >= reading.end_s]
+        return max(before, default=0) * 1e-6, min(after, default=float("inf")) * 1e-6
+
+    (begin_least_j, begin_most_j), (end_least_j, end_most_j) = bounds_j(begin_s), bounds_j(end_s)
+    found_j = energy_between(readings, begin_s, end_s)
+    assert 0 < end_least_j - begin_most_j <= found_j * (1 + 1e-9)
+    assert found_j <= (end_most_j - begin_least_j) * (1 + 1e-9)
 
 
 @contextmanager
