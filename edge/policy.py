@@ -52,7 +52,8 @@ class PolicySettings:
     small_bytes: int = 64 * 1024
     """A plan that sends no more than this learns too little of the link from its own frames."""
     unseen: float = 4.0
-    """A link so many times as fast as it is thought to be may go unnoticed by the frames of such a plan."""
+    """A link so many times as fast as it is thought to be may go unnoticed by the frames of a plan that sends
+    ``small_bytes``; by those of one that sends less, as many times more."""
     idle_s: float = 10.0
     """Without a decision for so long nothing is probed."""
     probe_s: float = 1.0
@@ -272,9 +273,10 @@ class Policy:
         here_s = _price_s(table, row, estimate.link, load)
         ideal = Link(up_bytes_per_s=1e9, down_bytes_per_s=1e9, rtt_s=min(estimate.high.rtt_s, 0.001))
         if table.up_bytes[row] > 0:  # what it sends would tell of a much faster link
+            unseen = settings.unseen * settings.small_bytes / float(table.up_bytes[row])
             ideal = Link(
-                up_bytes_per_s=settings.unseen * estimate.link.up_bytes_per_s,
-                down_bytes_per_s=settings.unseen * estimate.link.down_bytes_per_s,
+                up_bytes_per_s=unseen * estimate.link.up_bytes_per_s,
+                down_bytes_per_s=unseen * estimate.link.down_bytes_per_s,
                 rtt_s=estimate.link.rtt_s,
             )
             here_s = _price_s(table, row, ideal, load)

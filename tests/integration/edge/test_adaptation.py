@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(7200 if IS_FULL else 120)
 SLOWDOWN = 40.0
 SLACK_S = 0.0 if IS_FULL else 1.0
 """What a machine busy with other things may add in the short form: one probe that tells nothing."""
-TRIES = 3
+TRIES = 2
 """Of what lasts a second or two, where the machine stumbled; long forms have one."""
 NOTICED_S = 0.25
 """Silence in which a step is noticed; then the device does the frame, and what was sent of it holds up the next."""
