@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partitioner.cli import arguments
+from partitioner.cli.energy import (
+    add_energy_arguments,
+    check_energy_arguments,
+    energy_of,
+    energy_text,
+    finish,
+    meter_of,
+    print_energy,
+)
 from partitioner.cli.models import add_bind_argument, add_model_arguments, binding_of, open_model
-from partitioner.cli.output import print_table, progress, warn
+from partitioner.cli.output import print_table, warn
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.cli.samples import add_sample_arguments, samples_of
 from partitioner.codecmix import is_exact
@@ -24,6 +34,7 @@ EXAMPLES = """\
 examples:
   cleft-plan profile torchvision:resnet18 --budget 30s -o edge.json
   cleft-plan profile resnet18.bundle --threads 2 --input photo.jpg --json
+  cleft-plan profile resnet18.bundle --energy rapl --energy-budget 2m -o edge.json
   cleft-plan profile digits --samples pictures/ --sample-labels labels.csv -o edge.json
 """
 
@@ -37,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_sample_arguments(parser)
     add_engine_arguments(parser)
+    add_energy_arguments(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the profile here")
     parser.add_argument("--json", action="store_true", help="print the profile (schema cleft.profile/2)")
 
@@ -66,28 +78,18 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output is not None:
         check_writable(args.output, flag="-o")
+    check_energy_arguments(args)
     bundle = open_model(args)
     engine = open_engine(
         bundle, runtime=args.runtime, device=args.device, threads=args.threads, allow_ops=args.allow_ops
     )
     samples = samples_of(args, bundle)
-    steps = measure_steps(
-        bundle,
-        engine,
-        budget_s=args.budget,
-        binding=binding_of(args, bundle.graph),
-        samples=samples,
-    )
-    with progress(f"profiling {bundle.name}", total=1.0) as advance:
-        done = 0.0
-        while True:
-            try:
-                share = next(steps)
-            except StopIteration as end:
-                profile: Profile = end.value
-                break
-            advance(max(0.0, share - done), "")
-            done = max(done, share)
+    with meter_of(args, device=engine.info.device) as meter:
+        steps = measure_steps(
+            bundle, engine, budget_s=args.budget, binding=binding_of(args, bundle.graph), samples=samples
+        )
+        profile = finish(steps, f"profiling {bundle.name}")
+        profile = replace(profile, energy=energy_of(args, meter, bundle, engine, profile, samples))
     if profile.samples < len(samples.samples):
         warn(f"codecs were judged on {profile.samples} of {len(samples.samples)} samples: a larger --budget takes more")
     if profile.noisy:
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(profile: Profile) -> None:
-    layers = [
+    layers: list[tuple[str, ...]] = [
         (
             layer.name,
             layer.kind,
@@ -119,11 +121,15 @@ def _print(profile: Profile) -> None:
         )
         for layer in profile.layers
     ]
-    print_table(
-        ("layer", "kind", "ms", "spread", "MFLOP", "weights", "output"), layers, left=(0, 1), optional=(3, 1, 5, 6)
-    )
+    headings: tuple[str, ...] = ("layer", "kind", "ms", "spread", "MFLOP", "weights", "output")
+    if profile.energy is not None:
+        headings = (*headings, "energy")
+        layers = [
+            (*row, energy_text(each, profile.energy)) for row, each in zip(layers, profile.energy.layers, strict=True)
+        ]
+    print_table(headings, layers, left=(0, 1), optional=(3, 1, 5, 6))
     print()
-    cuts = [
+    cuts: list[tuple[str, ...]] = [
         (
             cut.name,
             digits(cut.prefix.median_s * 1e3),
@@ -136,6 +142,10 @@ def _print(profile: Profile) -> None:
         for cut in profile.cuts
     ]
     headings = ("cut", "prefix ms", "suffix ms", "how", "crosses", "none+zstd", "int8+zstd", "edge memory")
+    if profile.energy is not None:
+        headings = (*headings, "prefix energy")
+        totals = [each.total_j for each in profile.energy.prefixes]
+        cuts = [(*row, energy_text(each, profile.energy)) for row, each in zip(cuts, totals, strict=True)]
     print_table(headings, cuts, left=(0, 3), optional=(7, 5, 3, 6))
     print()
     total_s = sum(layer.forward.median_s for layer in profile.layers)
@@ -148,6 +158,8 @@ def _print(profile: Profile) -> None:
     if profile.whole.median_s > 0:
         print(f"the layers add up to {ms(total_s)}, {total_s / profile.whole.median_s - 1:+.1%} of the whole")
     print(f"peak memory of this process {size(profile.peak_rss_bytes)}")
+    if profile.energy is not None:
+        print_energy(profile.energy)
     _print_codecs(profile)
 
 

@@ -1,7 +1,7 @@
 """How sure a mean is: 95 % intervals after Student. Pure.
 
-Of many small samples whose spread is alike in proportion to their means, the spread is estimated from all together: one
-of three values alone says little about it.
+Of many small samples whose spread is alike in proportion to something, such as their means, the spread is estimated
+from all together: three values alone say little about it.
 
 Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4, for whole degrees of freedom.
 """
@@ -34,14 +34,20 @@ def half_width(values: Sequence[float]) -> float:
     return student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def relative_half_widths(samples: Sequence[Sequence[float]]) -> list[float]:
-    """The same for each of several samples, over its mean; infinite where none has two values."""
+def half_widths(samples: Sequence[Sequence[float]], scales: Sequence[float]) -> list[float]:
+    """The same for each of several samples that spread alike in proportion to their scales.
+
+    Infinite where none of them has two values.
+    """
     freedom = sum(len(values) - 1 for values in samples)
     if freedom == 0:
         return [math.inf] * len(samples)
-    means = [statistics.fmean(values) for values in samples]
-    squares = sum((value / mean - 1) ** 2 for values, mean in zip(samples, means, strict=True) for value in values)
-    return [student(freedom) * math.sqrt(squares / freedom / len(values)) for values in samples]
+    squares = 0.0
+    for values, scale in zip(samples, scales, strict=True):
+        mean = statistics.fmean(values)
+        squares += sum(((value - mean) / scale) ** 2 for value in values)
+    share = student(freedom) * math.sqrt(squares / freedom)
+    return [share * scale / math.sqrt(len(values)) for values, scale in zip(samples, scales, strict=True)]
 
 
 def _within(angle: float, freedom: int) -> float:

@@ -1,8 +1,8 @@
 """From what a meter counted while the device rested and worked to the energy of every cut and layer. Pure.
 
-1. A run of a cut's edge side takes the joules of its loops over their runs; above rest, less the power at rest times
-   the time of a run. Loops of one cut differ by what disturbed them, which hits all cuts alike: intervals rest on the
-   spread of all loops. To them comes what the meter's own steps leave open.
+1. A run of a cut's edge side takes the joules of all its loops over all their runs; above rest, less the power at rest
+   times the time of a run. Loops of one cut differ by what disturbed them, which hits all cuts alike: intervals rest on
+   the spread of all loops. To them comes what the meter's own steps leave open.
 2. More layers never take less: measured cuts are made isotonic, by the weight of their intervals. One that this moves
    beyond its interval is *modelled*.
 3. A cut that was not run lies between its measured neighbours, by the times of the layers between them, and surely
@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from partitioner.energy import EnergyProfile, PrefixEnergy, Quantity, weakest
-from partitioner.measure.intervals import half_width, relative_half_widths
+from partitioner.measure.intervals import half_width, half_widths
 from partitioner.measure.isotonic import isotonic
 from partitioner.meters import MeterError, MeterInfo
 from partitioner.profile import ALL_LOCAL, CutProfile, Profile
@@ -56,6 +55,15 @@ class Window:
         return self.duration_s / self.runs
 
 
+def together(windows: Sequence[Window]) -> Window:
+    """All of them as one; those in which something else held the device up count by what was done in them."""
+    return Window(
+        runs=sum(each.runs for each in windows),
+        duration_s=sum(each.duration_s for each in windows),
+        energy_j=sum(each.energy_j for each in windows),
+    )
+
+
 def energy_profile(
     profile: Profile, info: MeterInfo, *, rest: Sequence[Window], loops: Mapping[str, Sequence[Window]]
 ) -> EnergyProfile:
@@ -75,8 +83,9 @@ def energy_profile(
         raise blindness(info, rest_w=idle_w.value, work_w=active_w.value)
     measured = [index for index, cut in enumerate(profile.cuts) if cut.id in loops]
     totals, nets = _measured([loops[profile.cuts[index].id] for index in measured], idle_w, active_w, info)
-    at_cuts = _Line.of(profile, measured, totals, active_w)
-    above_rest = _Line.of(profile, measured, nets, _less(active_w, idle_w))
+    nothing_s = _nothing_s(profile, together(whole))
+    at_cuts = _Line.of(profile, measured, totals, active_w.times(nothing_s, "modelled"))
+    above_rest = _Line.of(profile, measured, nets, _less(active_w, idle_w).times(nothing_s, "modelled"))
     prefixes = [
         PrefixEnergy(cut_id=cut.id, total_j=at_cuts.at(cut.depth), net_j=above_rest.at(cut.depth))
         for cut in profile.cuts
@@ -107,41 +116,53 @@ def _local(profile: Profile) -> CutProfile:
     return next(cut for cut in profile.cuts if cut.name == ALL_LOCAL)
 
 
+def _nothing_s(profile: Profile, whole: Window) -> float:
+    """How long running no layer takes in a loop: as much less than after a pause as the whole model does."""
+    first, last = profile.cuts[0].prefix.median_s, _local(profile).prefix.median_s
+    return first * whole.run_s / last if last > 0 else first
+
+
 def _step_j(window: Window, info: MeterInfo) -> float:
     """What one step of the meter is in one run."""
     return (info.step_w * window.duration_s + info.step_j) / window.runs
 
 
 def _rest_w(rest: Sequence[Window], info: MeterInfo) -> Quantity:
-    powers_w = [each.power_w for each in rest]
     step_w = max(info.step_w / 2 + info.step_j / each.duration_s for each in rest)
-    return Quantity(value=statistics.fmean(powers_w), interval=half_width(powers_w) + step_w, origin="measured")
+    interval = half_width([each.power_w for each in rest]) + step_w
+    return Quantity(value=together(rest).power_w, interval=interval, origin="measured")
 
 
 def _active_w(whole: Sequence[Window], loops: Mapping[str, Sequence[Window]], info: MeterInfo) -> Quantity:
     """The power at work: of the whole model, whose loops spread as all do."""
     groups = [whole, *(windows for windows in loops.values() if windows is not whole)]
-    relative = relative_half_widths([[each.power_w for each in windows] for windows in groups])[0]
-    value = statistics.fmean(each.power_w for each in whole)
+    scales = [together(windows).power_w for windows in groups]
+    interval = half_widths([[each.power_w for each in windows] for windows in groups], scales)[0]
     step_w = max(info.step_w / 2 + info.step_j / each.duration_s for each in whole)
-    return Quantity(value=value, interval=relative * value + step_w, origin="measured")
+    return Quantity(value=scales[0], interval=interval + step_w, origin="measured")
 
 
 def _measured(
     windows: Sequence[Sequence[Window]], idle_w: Quantity, active_w: Quantity, info: MeterInfo
 ) -> tuple[list[Quantity], list[Quantity]]:
     """Joules of one run of each cut, with those at rest and without, in the order of depth and never decreasing."""
-    relative = relative_half_widths([[each.run_j for each in of_cut] for of_cut in windows])
+    means = [together(of_cut) for of_cut in windows]
+    scales = [mean.run_j for mean in means]
+    spreads = half_widths([[each.run_j for each in of_cut] for of_cut in windows], scales)
+    above_rest = [[each.run_j - idle_w.value * each.run_s for each in of_cut] for of_cut in windows]
+    net_spreads = half_widths(above_rest, scales)
     totals: list[Quantity] = []
     nets: list[Quantity] = []
-    for of_cut, share in zip(windows, relative, strict=True):
-        value = statistics.fmean(each.run_j for each in of_cut)
+    for mean, of_cut, spread, net_spread in zip(means, windows, spreads, net_spreads, strict=True):
         step_j = max(info.step_w / 2 * each.run_s + info.step_j / each.runs for each in of_cut)
-        total = Quantity(value=value, interval=share * value + step_j, origin="measured")
-        run_s = statistics.fmean(each.run_s for each in of_cut)
-        net = _less(total, idle_w.times(run_s))
-        totals.append(total)
-        nets.append(net if net.value > 0 else _less(active_w, idle_w).times(run_s, "modelled"))
+        totals.append(Quantity(value=mean.run_j, interval=spread + step_j, origin="measured"))
+        less = idle_w.times(mean.run_s)
+        net = Quantity(
+            value=mean.run_j - less.value,
+            interval=math.hypot(net_spread + step_j, less.interval),
+            origin="measured",
+        )
+        nets.append(net if net.value > 0 else _less(active_w, idle_w).times(mean.run_s, "modelled"))
     totals, nets = _rising(totals), _rising(nets)
     return totals, [
         net if net.value <= total.value else replace(net, value=total.value, origin="modelled")
@@ -176,15 +197,13 @@ class _Line:
     layers_s: Sequence[float]
 
     @staticmethod
-    def of(profile: Profile, measured: Sequence[int], found: Sequence[Quantity], power_w: Quantity) -> _Line:
-        """Through the cuts that were measured, and the one of no layer: this power for as long as it takes."""
+    def of(profile: Profile, measured: Sequence[int], found: Sequence[Quantity], nothing: Quantity) -> _Line:
+        """Through the cuts that were measured, and that of no layer."""
         depths = [profile.cuts[index].depth for index in measured]
         layers_s = [layer.forward.median_s for layer in profile.layers]
         if depths[0] > 0:
-            first = profile.cuts[0]
-            nothing = power_w.times(first.prefix.median_s if first.depth == 0 else 0.0, "modelled")
-            value = min(nothing.value, found[0].value)
-            depths, found = [0, *depths], [replace(nothing, value=value), *found]
+            nothing = replace(nothing, value=min(nothing.value, found[0].value))
+            depths, found = [0, *depths], [nothing, *found]
         return _Line(depths=depths, found=found, layers_s=layers_s)
 
     def at(self, depth: int) -> Quantity:

@@ -95,6 +95,9 @@ def test_running_no_layer_is_modelled_by_its_time_and_is_not_nothing():
     nothing = measured(4, 8).prefixes[0]
     assert nothing.total_j.value == pytest.approx(2e-5 * TOTALS_J[-1] / TIMES_S[-1])
     assert nothing.total_j.origin == nothing.net_j.origin == "modelled"
+    twice_as_fast = {"id8": [window(TIMES_S[8] / 2, TOTALS_J[8] / 2)] * 3}
+    warm = energy_profile(chain(), INFO, rest=rest(), loops=twice_as_fast).prefixes[0]
+    assert warm.total_j.value == pytest.approx(nothing.total_j.value / 2)
 
 
 def test_cuts_that_were_not_run_lie_between_their_neighbours_by_the_times_of_layers():
