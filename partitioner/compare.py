@@ -127,13 +127,13 @@ def compare(a: Profile, b: Profile) -> Comparison:
         is_same_model=is_same_model,
         differences=tuple(differences(a, b)),
         whole=times(a.whole, b.whole, noise),
-        whole_energy=energies(a.energy and a.energy.whole_j, b.energy and b.energy.whole_j),
+        whole_energy=energies(_whole_j(a), _whole_j(b)),
         layers=tuple(
             LayerPair(
                 a=a.layers[i],
                 b=b.layers[j],
                 forward=times(a.layers[i].forward, b.layers[j].forward, noise),
-                energy=energies(a.energy and a.energy.layers[i], b.energy and b.energy.layers[j]),
+                energy=energies(_layer_j(a, i), _layer_j(b, j)),
             )
             for i, j in layers
         ),
@@ -197,6 +197,14 @@ def _cuts(a: Profile, b: Profile, left: CutProfile, right: CutProfile, noise: tu
         suffix=times(left.suffix, right.suffix, noise),
         energy=energies(*(front.total_j if front else None for front in fronts)),
     )
+
+
+def _whole_j(profile: Profile) -> Quantity | None:
+    return profile.energy.whole_j if profile.energy else None
+
+
+def _layer_j(profile: Profile, index: int) -> Quantity | None:
+    return profile.energy.layers[index] if profile.energy else None
 
 
 def _shared(a: Sequence[T], b: Sequence[T], key: Callable[[T], str]) -> list[tuple[int, int]]:

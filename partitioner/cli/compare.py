@@ -100,8 +100,8 @@ def _print(found: Comparison) -> None:
     name, has_energy = found.a.model_name, found.whole_energy is not None
     print(f"{name}: B takes {_said(found.whole)} for the whole\n" if found.whole.ratio else f"{name}\n")
     if found.differences:
-        rows = [(each.what, each.a or "-", each.b or "-") for each in found.differences]
-        print_table(("not the same", "A", "B"), rows, left=(0, 1, 2))
+        named = [(each.what, each.a or "-", each.b or "-") for each in found.differences]
+        print_table(("not the same", "A", "B"), named, left=(0, 1, 2))
         print()
     layers = [_row(_WHOLE, "", found.whole, found.whole_energy), *map(_layer, found.layers)]
     _print_rows(("layer", "kind", "A", "B", "B / A", "", "energy A", "energy B"), layers, has_energy=has_energy)

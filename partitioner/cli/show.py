@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from partitioner.cli.joules import energy_cell, energy_notes
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, profiles_of, worker_load
+from partitioner.cli.radio import with_power
 from partitioner.cli.table import record
 from partitioner.errors import UsageError
-from partitioner.link import PRESETS, Link
 from partitioner.optimize.objectives import OBJECTIVES, objective_of
+from partitioner.optimize.scan import Priced
 from partitioner.profile import Profile, noise_of
 from partitioner.records import to_json
 from partitioner.report import tables
 from partitioner.report.figures import FIGURES, FORMATS, check_picture, drawable, write, write_page
-from partitioner.report.shown import Front, Plans, Rates, Shown, plans_of
+from partitioner.report.shown import Front, Line, Plans, Rates, Shown, plans_of
 from partitioner.report.words import device_of
 from partitioner.units import mbit, ms
 
@@ -37,7 +39,7 @@ SCHEMA = "cleft.show/1"
 PAGE = ".html"
 
 _DEFAULT_LINK = "4g"
-_LEFT = {"layers": (0, 1), "cuts": (0, 1, 9), "rates": (1, 2), "pareto": (0, 1)}
+_LEFT = {"layers": (0, 1), "cuts": (0, 1, 10), "rates": (1, 2), "pareto": (0, 1)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +72,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_picture(args.output, formats=(*FORMATS, PAGE))
     args.edge = [args.profile, *args.edge]
+    if not _has_link(args):
+        args.link = _DEFAULT_LINK
+    link = link_of(args)
     edge, cloud = profiles_of(args)
-    link = _link(args)
+    edge = with_power(args, edge)
     planner = None
     if cloud:
         ratio = link.down_bytes_per_s / link.up_bytes_per_s
@@ -145,14 +150,24 @@ def _rates(rates: Rates) -> dict[str, object]:
         "down_per_up": rates.down_per_up,
         "rtt_s": rates.rtt_s,
         "breakpoints": [record(point) for point in rates.points],
-        **{
-            name: {
-                "fixed_s": line.fixed_s,
-                "up_bytes": line.candidate.up_bytes,
-                "down_bytes": line.candidate.down_bytes,
-            }
-            for name, line in (("all_local", rates.all_local), ("all_cloud", rates.all_cloud))
-        },
+        "all_local": _line(rates.all_local),
+        "all_cloud": _line(rates.all_cloud),
+    }
+
+
+def _line(line: Line) -> dict[str, object]:
+    """What a plan costs at any rate: latency is the fixed part and the bytes over their rates."""
+    candidate, one = line.candidate, line.row
+    fixed_s = (
+        one.compute_s[0] + one.tail_s[0] * line.load.slowdown + one.remote[0] * (line.link.rtt_s + line.load.queue_s)
+    )
+    return {
+        "cut": candidate.cut,
+        "cut_id": candidate.cut_id,
+        "codec": candidate.codec,
+        "fixed_s": float(fixed_s),
+        "up_bytes": candidate.up_bytes,
+        "down_bytes": candidate.down_bytes,
     }
 
 
@@ -180,12 +195,13 @@ def _print(shown: Shown, wanted: Sequence[str]) -> None:
     shapes = {"layers": lambda: tables.layers_table(edge)}
     if plans is not None:
         link = plans.link
-        rates = f"{mbit(link.up_bytes_per_s)} up, {mbit(link.down_bytes_per_s)} down"
-        print(f"over {link.name or 'this link'}: {rates}, round trip {ms(link.rtt_s)}")
-        print(f"best: {plans.chosen.label}, {plans.chosen.codec}, {ms(plans.choice.chosen.predicted_s)} predicted")
+        both = f"{mbit(link.up_bytes_per_s)} up, {mbit(link.down_bytes_per_s)} down"
+        print(f"over {link.name or 'this link'}: {both}, round trip {ms(link.rtt_s)}")
+        best = plans.choice.chosen
+        print(f"best by {plans.choice.objective.name}: {_said(best)}")
         shapes |= {"cuts": lambda: tables.cuts_table(plans), "pareto": lambda: tables.front_table(plans.front)}
-        if plans.rates is not None:
-            shapes["rates"] = lambda: tables.rates_table(plans.rates)
+        if (rates := plans.rates) is not None:
+            shapes["rates"] = lambda: tables.rates_table(rates)
     found = {name: shapes[name]() for name in wanted}
     for name, (headings, rows) in found.items():
         print()
@@ -194,11 +210,15 @@ def _print(shown: Shown, wanted: Sequence[str]) -> None:
         print(f"note: {note}")
 
 
-def _link(args: argparse.Namespace) -> Link:
-    """The link that was asked for; a usual one, where none was."""
-    if any(value is not None for value in (args.link, args.uplink_mbit, args.downlink_mbit, args.rtt_ms)):
-        return link_of(args)
-    return PRESETS[_DEFAULT_LINK]
+def _said(best: Priced) -> str:
+    candidate = best.candidate
+    codec = "" if candidate.is_local else f", codec {candidate.codec}"
+    energy = f", {energy_cell(best.energy)} from the device" if best.energy else ""
+    return f"cut {candidate.label}{codec}, {ms(best.predicted_s)}{candidate.mark} predicted{energy}"
+
+
+def _has_link(args: argparse.Namespace) -> bool:
+    return any(value is not None for value in (args.link, args.uplink_mbit, args.downlink_mbit, args.rtt_ms))
 
 
 def _wanted(args: argparse.Namespace, shown: Shown) -> tuple[str, ...]:
@@ -213,7 +233,8 @@ def _wanted(args: argparse.Namespace, shown: Shown) -> tuple[str, ...]:
     if args.figure not in able:
         if shown.plans is None:
             raise UsageError(f"--figure {args.figure} is of plans: give the worker's profile with --cloud")
-        raise UsageError(f"--figure {args.figure} is of latency, not of {shown.plans.choice.objective.name}")
+        name = shown.plans.choice.objective.name
+        raise UsageError(f"--figure {args.figure} is of latency or energy of single frames, not of {name}")
     return (args.figure,)
 
 
@@ -223,7 +244,10 @@ def _layers_s(profile: Profile) -> float:
 
 def _notes(shown: Shown) -> list[str]:
     edge, plans = shown.edge, shown.plans
-    notes = list(plans.notes) if plans else [noise for noise in [noise_of({"device": edge})] if noise]
+    notes = [noise for noise in [noise_of({"device": edge})] if noise]
+    if plans:
+        origins = [each.energy.origin for each in plans.cuts if each.energy]
+        notes = [*plans.table.notes, *energy_notes(plans.table, origins, plans.link)]
     if edge.whole.median_s > 0 and edge.layers:
         total_s = _layers_s(edge)
         notes.append(f"the layers add up to {ms(total_s)}, {total_s / edge.whole.median_s - 1:+.1%} of the whole")

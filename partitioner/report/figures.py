@@ -20,7 +20,7 @@ from partitioner.profile import Profile
 from partitioner.report.figures_axes import WIDTH_IN, style
 from partitioner.report.figures_compare import draw_comparison
 from partitioner.report.figures_cuts import draw_cuts, has_energies
-from partitioner.report.figures_layers import draw_layers
+from partitioner.report.figures_layers import MOST_WHISKERS, draw_layers
 from partitioner.report.figures_pareto import draw_pareto
 from partitioner.report.figures_rates import draw_rates
 from partitioner.report.shown import Shown
@@ -33,7 +33,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 _DOTS_PER_INCH = 200
 _HEIGHTS_IN = {"layers": 3.0, "cuts": 3.3, "rates": 3.1, "pareto": 3.1}
-_ENERGY_IN = 1.5
+_MORE_IN = 1.4
 _COMPARISON_IN = 4.4
 _UNDATED: dict[str, dict[str, str | None]] = {
     ".png": {"Software": None},
@@ -64,10 +64,10 @@ def drawable(shown: Shown) -> tuple[str, ...]:
 def draw(shown: Shown, wanted: Sequence[str]) -> Figure:
     """One page with these figures, one below the other."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     heights = [_height_in(shown, name) for name in wanted]
-    figure = Figure(figsize=(WIDTH_IN, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.05)
+    figure = Figure(figsize=(WIDTH_IN, sum(heights)), layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.05))
     parts = figure.subfigures(len(wanted), 1, squeeze=False, height_ratios=heights)[:, 0]
     finish = [_draw(part, shown, name) for part, name in zip(parts, wanted, strict=True)]
     figure.draw_without_rendering()
@@ -119,10 +119,12 @@ def write_comparison(found: Comparison, path: Path) -> None:
 
 
 def _height_in(shown: Shown, name: str) -> float:
-    has_energy = (name == "layers" and shown.edge.energy is not None) or (
-        name == "cuts" and shown.plans is not None and has_energies(shown.plans)
-    )
-    return _HEIGHTS_IN[name] + (_ENERGY_IN if has_energy else 0.0)
+    more = 0
+    if name == "layers":
+        more = (shown.edge.energy is not None) + (len(shown.edge.layers) > MOST_WHISKERS)
+    elif name == "cuts" and shown.plans is not None:
+        more = int(has_energies(shown.plans))
+    return _HEIGHTS_IN[name] + more * _MORE_IN
 
 
 def _draw(part: SubFigure, shown: Shown, name: str) -> Callable[[], None]:

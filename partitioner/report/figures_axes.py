@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from partitioner.cost import FloatArray
-from partitioner.units import digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ _LABEL_SPACE = 1 / 44
 """Share of an axis that a slanted name takes."""
 _LONGEST = 26
 
-_STYLE: dict[str, object] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.5,
@@ -49,6 +50,7 @@ _STYLE: dict[str, object] = {
     "axes.labelsize": 8.0,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
+    "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid.axis": "y",
     "axes.grid": True,
@@ -151,9 +153,8 @@ def name_layers(axes: Axes, names: Sequence[str], *, always: Sequence[int] = ())
         if all(abs(span.middle - other.middle) >= space for other in placed):
             placed.append(span)
     if is_grouped:
-        for span in spans:
-            if span.begin and span.end - span.begin > 1:
-                axes.axvline(span.begin - 0.5, color="#CCCCCC", lw=0.4, zorder=0.5)
+        axes.set_xticks([span.begin - 0.5 for span in spans if span.begin], minor=True)
+        axes.tick_params(axis="x", which="minor", length=4, width=0.4)
     axes.set_xticks(
         [span.middle for span in placed],
         [shortened(span.name) for span in placed],
@@ -161,7 +162,7 @@ def name_layers(axes: Axes, names: Sequence[str], *, always: Sequence[int] = ())
         ha="right",
         rotation_mode="anchor",
     )
-    axes.tick_params(axis="x", length=2, pad=2)
+    axes.tick_params(axis="x", which="major", length=0 if is_grouped else 2, pad=5 if is_grouped else 2)
     axes.set_xlim(-0.7, len(names) - 0.3)
 
 
@@ -203,6 +204,7 @@ def bytes_symmetric(axes: Axes, sizes: FloatArray) -> None:
     )
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _round_size(value)))
     axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.25 * 10.0**first if len(over_zero) < len(sizes) else None, most * 1.8)
 
 
 def _round_size(nbytes: float) -> str:
@@ -222,15 +224,19 @@ def time_scale(largest_s: float) -> tuple[float, str]:
     return (1.0, "s") if largest_s >= 5 else (1e3, "ms") if largest_s >= 1e-3 else (1e6, "µs")
 
 
-def quantity(value: float, scale: tuple[float, str]) -> str:
-    """A number in the unit of its axis."""
-    return f"{digits(value * scale[0])} {scale[1]}"
+def is_clear(axes: Axes, text: Text, *, others: Sequence[Text], points: FloatArray) -> bool:
+    """Whether a text runs into no other and over none of these points, (n, 2) pixels, as they are drawn now.
 
+    An annotation's own extent holds what it points at; asking for it moves the text to its place.
+    """
+    from matplotlib.text import Text
 
-def is_clear(axes: Axes, placed: Sequence[Text], text: Text) -> bool:
-    """Whether a text runs into none of these and stays inside, as they are drawn now."""
-    box = text.get_window_extent()
+    text.get_window_extent()
+    box = Text.get_window_extent(text)
     inside = axes.get_window_extent()
     if not (inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1):
         return False
-    return not any(box.padded(1.0).overlaps(other.get_window_extent()) for other in placed)
+    if any(box.padded(1.0).overlaps(Text.get_window_extent(other)) for other in others):
+        return False
+    low, high = np.array([box.x0, box.y0]), np.array([box.x1, box.y1])
+    return not ((points > low) & (points < high)).all(axis=1).any()

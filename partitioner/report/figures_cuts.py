@@ -6,12 +6,12 @@ plans that matter do: a cut that sends megabytes over a thin link goes through t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from partitioner.energy import ORIGINS
+from partitioner.cost import Candidate, FloatArray
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL
 from partitioner.report.figures_axes import (
     BLACK,
@@ -27,11 +27,12 @@ from partitioner.report.figures_axes import (
     YELLOW,
     energy_scale,
     name_layers,
-    quantity,
+    shortened,
     time_scale,
 )
 from partitioner.report.shown import Plans
 from partitioner.report.words import link_name
+from partitioner.units import joules, ms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +59,8 @@ ENERGIES: Stack = (
     ("waiting", ("wait_j",), GREY),
 )
 _HEADROOM = 1.25
-_MUCH = 1.6
-"""How far beyond what matters an axis goes to show everything."""
+_MUCH, _MOST = 1.6, 4.0
+"""How many times as high as what matters an axis goes to show everything, and half of the cuts."""
 
 
 def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
@@ -71,10 +72,12 @@ def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
     figure.suptitle(f"{model} over {name}: {what} against the cut", x=0.01, ha="left", weight="bold")
     totals_s = [each.predicted_s for each in plans.cuts]
     top_s = _top(plans, totals_s)
-    factor, unit = scale = time_scale(top_s)
+    factor, unit = time_scale(top_s)
     breakdowns = [each.breakdown for each in plans.cuts]
-    _stack(axes, breakdowns, TIMES, factor)
-    _finish(axes, np.array(totals_s), top_s, scale)
+    origins = [_origin(each.candidate) for each in plans.cuts]
+    _stack(axes, breakdowns, TIMES, factor, origins)
+    _explain(axes, origins)
+    _finish(axes, np.array(totals_s), top_s, factor, ms)
     if plans.deadline_s is not None and plans.deadline_s <= top_s:
         axes.axhline(plans.deadline_s * factor, color=BLACK, lw=0.9, ls=":", label="deadline")
     axes.set_ylabel(f"latency, {unit}")
@@ -85,52 +88,69 @@ def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
     ends = [index for index, each in enumerate(plans.cuts) if each.candidate.cut in (ALL_CLOUD, ALL_LOCAL)]
     name_layers(last, [each.candidate.label.removeprefix("after:") for each in plans.cuts], always=[chosen, *ends])
     last.set_xlabel("cut after ..., from all in the cloud (left) to all on the device (right)")
+    for place, label in zip(last.get_xticks(), last.get_xticklabels(), strict=True):
+        if place == chosen:
+            label.set(color=VERMILION, weight="bold")
+    _mark(axes, chosen, totals_s[chosen] * factor, f"best: {shortened(plans.chosen.label)}, {ms(totals_s[chosen])}")
     for row in rows:
-        row[0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=5)
-    _mark(axes, chosen, f"best: {plans.chosen.label}, {quantity(totals_s[chosen], scale)}", totals_s[chosen] * factor)
+        _legend(row[0])
     figure.align_ylabels([row[0] for row in rows])
 
 
 def has_energies(plans: Plans) -> bool:
     """Whether anybody knows what one of the cuts takes from the device."""
-    return any(each is not None for each in plans.energies)
+    return any(each.energy is not None for each in plans.cuts)
 
 
 def _draw_energies(axes: Axes, plans: Plans) -> None:
-    totals_j = [each.total_j if each else 0.0 for each in plans.energies]
+    energies = [each.energy for each in plans.cuts]
+    totals_j = [each.total_j if each else 0.0 for each in energies]
     top_j = _top(plans, totals_j)
-    factor, unit = scale = energy_scale(top_j)
-    origins = [each.origin if each else None for each in plans.energies]
-    _stack(axes, plans.energies, ENERGIES, factor, origins)
-    _finish(axes, np.array(totals_j), top_j, scale)
-    for origin in ORIGINS:
-        if origin in origins:
-            hatch, alpha = HATCHES[origin]
-            axes.bar([0], [0], color=BLACK, alpha=alpha, hatch=hatch, lw=0, label=origin)
+    factor, unit = energy_scale(top_j)
+    origins = [each.origin if each else None for each in energies]
+    _stack(axes, energies, ENERGIES, factor, origins)
+    _finish(axes, np.array(totals_j), top_j, factor, joules)
+    _explain(axes, origins)
     chosen = _place(plans)
-    axes.plot([chosen], [totals_j[chosen] * factor], ls="none", marker="v", ms=5, color=VERMILION, label="best plan")
+    _mark(axes, chosen, totals_j[chosen] * factor, f"best plan: {joules(totals_j[chosen])}")
     axes.set_ylabel(f"energy, {unit}")
 
 
-def _stack(
-    axes: Axes, costs: Sequence[object], stack: Stack, factor: float, origins: Sequence[str | None] | None = None
-) -> None:
+def _stack(axes: Axes, costs: Sequence[object], stack: Stack, factor: float, origins: Sequence[str | None]) -> None:
     base = np.zeros(len(costs))
-    many = len(costs) > 2 * MOST_LABELS
+    many = len(costs) > MOST_LABELS
     for label, terms, colour in stack:
         part = np.array([sum(getattr(each, term, 0.0) for term in terms) for each in costs]) * factor
         if not part.any():
             continue
         bars = axes.bar(
-            np.arange(len(costs)), part, bottom=base, width=1.0 if many else 0.8, color=colour, lw=0, label=label
+            np.arange(len(costs)),
+            part,
+            bottom=base,
+            width=1.0 if len(costs) > 2 * MOST_LABELS else 0.8,
+            color=colour,
+            lw=0,
+            label=label,
         )
         for index, bar in enumerate(bars):
             bar.set_gid(f"{terms[0]}-{index}")
-            if origins and (origin := origins[index]):
+            if origin := origins[index]:
                 hatch, alpha = HATCHES[origin]
                 bar.set_alpha(alpha)
                 bar.set_hatch("" if many else hatch)
         base += part
+
+
+def _explain(axes: Axes, origins: Sequence[str | None]) -> None:
+    """Say how what was not measured is drawn."""
+    for origin, (hatch, alpha) in HATCHES.items():
+        if origin in origins and origin != "measured":
+            axes.bar([0], [0], color=BLACK, alpha=alpha, hatch=hatch, lw=0, label=f"{origin} (paler)")
+
+
+def _origin(candidate: Candidate) -> str:
+    """What the times of a plan rest on."""
+    return "predicted" if candidate.is_predicted else "calibrated" if candidate.is_calibrated else "measured"
 
 
 def _place(plans: Plans) -> int:
@@ -138,47 +158,52 @@ def _place(plans: Plans) -> int:
 
 
 def _top(plans: Plans, totals: Sequence[float]) -> float:
-    """Where the axis ends: above all that matters, and above everything where that is not much more."""
+    """Where the axis ends: above all that matters and most of the rest, and above everything where that is not far."""
     matters = (ALL_CLOUD, ALL_LOCAL, plans.chosen.cut)
     needed = max(total for each, total in zip(plans.cuts, totals, strict=True) if each.candidate.cut in matters)
+    needed = max(needed, min(float(np.median(totals)), _MOST * needed))
     highest = max(totals)
     return _HEADROOM * (highest if highest <= _MUCH * needed else needed) or 1e-9
 
 
-def _finish(axes: Axes, totals: np.ndarray, top: float, scale: tuple[float, str]) -> None:
+def _finish(axes: Axes, totals: FloatArray, top: float, factor: float, text: Callable[[float], str]) -> None:
     """End the axis, and say what goes beyond."""
-    axes.set_ylim(0, top * scale[0])
+    axes.set_ylim(0, top * factor)
     above = np.flatnonzero(totals > top)
     if len(above):
         axes.plot(
             above,
-            np.full(len(above), top * scale[0] * 0.98),
+            np.full(len(above), top * factor * 0.98),
             ls="none",
             marker="^",
             ms=3.5,
             color=BLACK,
             mec="white",
             mew=0.3,
-            label=f"goes on, to {quantity(float(totals.max()), scale)} at most",
+            label=f"goes on, up to {text(float(totals.max()))}",
         )
 
 
-def _mark(axes: Axes, at: int, text: str, height: float) -> None:
-    """Point at the best cut, from the side where there is room."""
-    left, right = axes.get_xlim()
-    share = (at - left) / (right - left)
-    side = "left" if share < 0.3 else "right" if share > 0.7 else "center"
-    axes.annotate(
-        text,
-        xy=(at, height),
-        xytext=(0, 14),
-        textcoords="offset points",
-        ha=side,
-        va="bottom",
-        fontsize=7.5,
-        weight="bold",
+def _mark(axes: Axes, at: int, height: float, label: str) -> None:
+    """Stand a mark on the best cut."""
+    axes.plot(
+        [at],
+        [height],
+        ls="none",
+        marker=11,
+        ms=7,
         color=VERMILION,
-        arrowprops={"arrowstyle": "-|>", "color": VERMILION, "lw": 1.0, "shrinkA": 0, "shrinkB": 1},
-        bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85},
+        mec="white",
+        mew=0.5,
+        label=label,
         gid="chosen",
+        clip_on=False,
+        zorder=5,
     )
+
+
+def _legend(axes: Axes) -> None:
+    """Bars in the order of their stack, then marks."""
+    handles, labels = axes.get_legend_handles_labels()
+    ordered = sorted(zip(handles, labels, strict=True), key=lambda pair: hasattr(pair[0], "get_marker"))
+    axes.legend(*zip(*ordered, strict=True), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=4)

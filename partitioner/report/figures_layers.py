@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partitioner.energy import EnergyProfile
 from partitioner.profile import LayerProfile, Profile
@@ -31,26 +31,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-MOST_WHISKERS = 80
+MOST_WHISKERS = 60
 """Layers, beyond which the spread of each would hide the bars."""
 
 
 def draw_layers(figure: FigureBase, profile: Profile, plans: Plans | None) -> None:
     """Draw one profile's layers in their order."""
     energy = profile.energy
-    rows = figure.subplots(2 if energy else 1, 1, sharex=True, squeeze=False, height_ratios=(3, 2) if energy else (1,))
-    times = rows[0][0]
+    is_apart = len(profile.layers) > MOST_WHISKERS
+    heights = (3, *((2,) if is_apart else ()), *((2,) if energy else ()))
+    rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    times = rows[0]
     figure.suptitle(f"{profile.model_name} on {device_of(profile)}: its layers", x=0.01, ha="left", weight="bold")
     _shade(times, profile, plans, is_named=True)
     _draw_times(times, profile.layers)
-    _draw_bytes(times, profile.layers)
+    for axes in rows[1:]:
+        _shade(axes, profile, plans, is_named=False)
+    _draw_bytes(rows[1] if is_apart else times, profile.layers, is_apart=is_apart)
     if energy:
-        _shade(rows[1][0], profile, plans, is_named=False)
-        _draw_energy(rows[1][0], energy)
-    last = rows[-1][0]
+        _draw_energy(rows[-1], energy)
+    last = rows[-1]
     name_layers(last, [layer.id for layer in profile.layers])
     last.set_xlabel("layer, in the order of running")
-    figure.align_ylabels([row[0] for row in rows])
+    figure.align_ylabels(list(rows))
 
 
 def _draw_times(axes: Axes, layers: Sequence[LayerProfile]) -> None:
@@ -64,6 +67,7 @@ def _draw_times(axes: Axes, layers: Sequence[LayerProfile]) -> None:
         what="latency",
     )
     axes.set_ylabel(f"latency, {unit}")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4)
 
 
 def _draw_energy(axes: Axes, energy: EnergyProfile) -> None:
@@ -80,21 +84,25 @@ def _draw_energy(axes: Axes, energy: EnergyProfile) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4)
 
 
-def _draw_bytes(axes: Axes, layers: Sequence[LayerProfile]) -> None:
-    beside = axes.twinx()
-    beside.grid(False)
-    beside.spines["right"].set_visible(True)
+def _draw_bytes(axes: Axes, layers: Sequence[LayerProfile], *, is_apart: bool) -> None:
+    """The line, beside the bars; on a diagram of its own where it would hide them."""
+    beside = axes if is_apart else axes.twinx()
+    if not is_apart:
+        beside.grid(False)
+        beside.spines["right"].set_visible(True)
     beside.set_yscale("log", nonpositive="mask")
-    marker = {"marker": "o", "markersize": 2.4} if len(layers) <= MOST_WHISKERS else {}
+    marker: dict[str, Any] = {"marker": "o", "markersize": 2.4} if len(layers) <= MOST_WHISKERS else {}
     sizes = [layer.output_bytes for layer in layers]
-    (line,) = beside.plot(range(len(layers)), sizes, color=BLACK, lw=0.9, label="activation bytes (right)", **marker)
+    (line,) = beside.plot(range(len(layers)), sizes, color=BLACK, lw=0.9, label="activation bytes", **marker)
     line.set_gid("activation-bytes")
     beside.set_ylabel("activation bytes")
     bytes_logarithmic(beside.yaxis)
+    if is_apart:
+        return
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         [*handles, line],
-        [*labels, str(line.get_label())],
+        [*labels, "activation bytes (right)"],
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,

@@ -7,7 +7,8 @@ two of its diagram.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from partitioner.optimize.pareto import front
 from partitioner.report.figures_axes import (
     BLACK,
     BLUE,
+    GREY,
     VERMILION,
     bytes_symmetric,
     energy_scale,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
     from matplotlib.text import Text
 
-_PLACES = ((6, 4), (6, -9), (-6, 4), (-6, -9), (6, 13), (-6, 13), (6, -18), (-6, -18))
+_PLACES = tuple((right, up) for up in (4, -9, 13, -18, 22, -27, 31, -36) for right in (7, -7))
 """Offsets in points at which a name is tried; those to the left end at the point."""
 
 
@@ -77,14 +79,15 @@ def _diagram(axes: Axes, shown: Front, other: str, chosen: Candidate) -> Callabl
         axes.set_yscale("log")
         axes.set_ylabel(f"{other}, {energy[1]}" if energy[1] else other)
         plain_logarithmic(axes.yaxis)
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
     plain_logarithmic(axes.xaxis)
     named = list(dict.fromkeys([best, *edge.tolist()]))
     texts = [_short(shown.candidates[index]) for index in named]
-    return lambda: _name(axes, points[named], texts)
+    obstacles = np.concatenate([points, _along(points[edge])])
+    return lambda: _name(axes, points[named], texts, obstacles)
 
 
-def _points(axes: Axes, points: FloatArray, label: str, *, gid: str, **style: object) -> None:
+def _points(axes: Axes, points: FloatArray, label: str, *, gid: str, **style: Any) -> None:
     axes.plot(*points.T, ls="none", marker="o", label=label, gid=gid, **{"mew": 0.6, **style})
 
 
@@ -93,9 +96,20 @@ def _short(candidate: Candidate) -> str:
     return name if candidate.is_local or candidate.codec == "none" else f"{name}, {candidate.codec}"
 
 
-def _name(axes: Axes, points: FloatArray, names: Sequence[str]) -> None:
+def _along(corners: FloatArray) -> FloatArray:
+    """Points close to each other on the steps between corners."""
+    share = np.linspace(0, 1, 40)[:, None]
+    steps = [corners[:1]]
+    for begin, end in pairwise(corners):
+        turn = np.array([end[0], begin[1]])
+        steps += [begin + (turn - begin) * share, turn + (end - turn) * share]
+    return np.concatenate(steps)
+
+
+def _name(axes: Axes, points: FloatArray, names: Sequence[str], obstacles: FloatArray) -> None:
     """Write each name where it runs into nothing; one that finds no place is left out."""
     placed: list[Text] = []
+    pixels: FloatArray = axes.transData.transform(obstacles)
     for (x, y), name in zip(points.tolist(), names, strict=True):
         for right, up in _PLACES:
             text = axes.annotate(
@@ -107,9 +121,10 @@ def _name(axes: Axes, points: FloatArray, names: Sequence[str]) -> None:
                 fontsize=6.5,
                 color=BLACK,
                 zorder=6,
+                arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.5, "shrinkA": 0, "shrinkB": 3},
             )
             text.set_in_layout(False)
-            if is_clear(axes, placed, text):
+            if is_clear(axes, text, others=placed, points=pixels):
                 placed.append(text)
                 break
             text.remove()

@@ -5,11 +5,11 @@ Everything about plans is priced by the planner's frozen table, so a picture can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from partitioner.cost import TERMS, Candidate, EnergyBreakdown, FloatArray, Load
+from partitioner.cost import Candidate, CandidateTable, FloatArray, Load
 from partitioner.link import Link
 from partitioner.optimize.objectives import Energy, Latency, Objective, Upload
 from partitioner.optimize.scan import Choice, Priced, choose
@@ -19,28 +19,40 @@ from partitioner.profile import Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A candidate over all rates: its latency is linear in the inverse of each."""
+    """A candidate over all uplink rates; the way down is ``down_per_up`` times faster, all else is the link's."""
 
-    candidate: Candidate
-    fixed_s: float
-    down_per_up: float
+    row: CandidateTable
+    link: Link
+    load: Load
+    is_energy: bool
+
+    @property
+    def candidate(self) -> Candidate:
+        """Whose it is."""
+        return self.row.candidates[0]
 
     def at(self, up_bytes_per_s: FloatArray) -> FloatArray:
-        """Its latency in seconds, for each of these rates."""
-        sent: FloatArray = (self.candidate.up_bytes + self.candidate.down_bytes / self.down_per_up) / up_bytes_per_s
-        return self.fixed_s + sent
+        """Its latency in seconds, or its energy in joules, for each of these rates."""
+        down_per_up = self.link.down_bytes_per_s / self.link.up_bytes_per_s
+        price = self.row.energy if self.is_energy else self.row.price
+        links = (
+            replace(self.link, up_bytes_per_s=rate, down_bytes_per_s=rate * down_per_up)
+            for rate in up_bytes_per_s.tolist()
+        )
+        return np.array([price(link, self.load)[0] for link in links])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """The best plan for every uplink rate, slowest first; ``lines`` has one entry per breakpoint that has a plan.
 
-    The way down is ``down_per_up`` times faster, the round trip stays what it is. ``all_local`` and ``all_cloud`` are
-    there to compare with.
+    Best is least latency, or least energy where ``is_energy``. The way down is ``down_per_up`` times faster, the round
+    trip stays what it is. ``all_local`` and ``all_cloud`` are there to compare with.
     """
 
     down_per_up: float
     rtt_s: float
+    is_energy: bool
     points: tuple[Breakpoint, ...]
     lines: tuple[Line | None, ...]
     all_local: Line
@@ -65,20 +77,19 @@ class Front:
 class Plans:
     """What can be said of plans over one link: the best of every cut, earliest first, and how they compare.
 
-    ``energies`` are what these cuts take from the device, None where nobody knows. ``rates`` is None where something
-    else than latency is optimised.
+    ``table`` has every candidate, and ``refused`` cuts do not keep what is asked. ``rates`` is None where that which is
+    optimised has no exact answer for every rate.
     """
 
     link: Link
     load: Load
     choice: Choice
     cuts: tuple[Priced, ...]
-    energies: tuple[EnergyBreakdown | None, ...]
     refused: int
     rates: Rates | None
     front: Front
     deadline_s: float | None
-    notes: tuple[str, ...]
+    table: CandidateTable
 
     @property
     def chosen(self) -> Candidate:
@@ -108,19 +119,16 @@ def plans_of(planner: Planner, link: Link, load: Load) -> Plans:
         best.setdefault(priced.candidate.cut_id, priced)
     order = dict.fromkeys(each.cut_id for each in table.candidates)
     cuts = tuple(best[cut_id] for cut_id in order if cut_id in best)
-    row_of = {id(candidate): row for row, candidate in enumerate(table.candidates)}
-    shown = table.take(np.array([row_of[id(each.candidate)] for each in cuts]))
     return Plans(
         link=link,
         load=load,
         choice=choice,
         cuts=cuts,
-        energies=shown.energy_breakdowns(link, load),
         refused=len(order) - len(best),
-        rates=_rates(planner, choice) if isinstance(planner.objective, Latency) else None,
+        rates=_rates(planner, choice),
         front=_front(planner, link, load),
         deadline_s=planner.constraints.deadline_s,
-        notes=table.notes,
+        table=table,
     )
 
 
@@ -140,21 +148,24 @@ def _front(planner: Planner, link: Link, load: Load) -> Front:
     )
 
 
-def _rates(planner: Planner, choice: Choice) -> Rates:
+def _rates(planner: Planner, choice: Choice) -> Rates | None:
     link, load = choice.link, choice.load
-    down_per_up = link.down_bytes_per_s / link.up_bytes_per_s
-    points = planner.table(down_per_up=down_per_up, rtt_s=link.rtt_s, load=load)
     table = planner.everything
+    is_energy = isinstance(planner.objective, Energy)
+    if not isinstance(planner.objective, Latency | Energy) or (is_energy and table.radio.stays_awake):
+        return None
+    down_per_up = link.down_bytes_per_s / link.up_bytes_per_s
     row_of = {id(candidate): row for row, candidate in enumerate(table.candidates)}
 
     def line(candidate: Candidate) -> Line:
-        breakdown = table.breakdown(row_of[id(candidate)], link, load)
-        fixed_s = sum(getattr(breakdown, term) for term in TERMS if term not in ("up_s", "down_s"))
-        return Line(candidate=candidate, fixed_s=fixed_s, down_per_up=down_per_up)
+        row = table.take(np.array([row_of[id(candidate)]]))
+        return Line(row=row, link=link, load=load, is_energy=is_energy)
 
+    points = planner.table(down_per_up=down_per_up, rtt_s=link.rtt_s, load=load)
     return Rates(
         down_per_up=down_per_up,
         rtt_s=link.rtt_s,
+        is_energy=is_energy,
         points=points,
         lines=tuple(line(point.candidate) if point.candidate else None for point in points),
         all_local=line(choice.all_local.candidate),

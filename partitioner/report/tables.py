@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from partitioner import units
 from partitioner.energy import Quantity
 from partitioner.optimize.scan import Priced
 from partitioner.planner import Breakpoint, Trade
@@ -28,7 +29,7 @@ def layers_table(profile: Profile) -> Table:
     """One row a layer: latency, its spread, energy where known, bytes handed on, bytes of weights."""
     energies: Sequence[Quantity | None] = profile.energy.layers if profile.energy else [None] * len(profile.layers)
     headings = ("layer", "kind", "latency", "spread", "energy", "activation", "weights", "MFLOP")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             layer.id,
             layer.kind,
@@ -46,7 +47,19 @@ def layers_table(profile: Profile) -> Table:
 
 def cuts_table(plans: Plans) -> Table:
     """One row a cut with its best codec, by where the time goes."""
-    headings = ("cut", "codec", "predicted", "device", "up", "round trip, queue", "cloud", "down", "sends", "")
+    headings = (
+        "cut",
+        "codec",
+        "predicted",
+        "device",
+        "up",
+        "round trip, queue",
+        "cloud",
+        "down",
+        "sends",
+        "energy",
+        "",
+    )
     return headings, [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
 
 
@@ -70,8 +83,7 @@ def joules(value: Quantity | None) -> str:
     """An energy with the mark of what it rests on; a dash where nobody knows."""
     if value is None:
         return "-"
-    scale, unit = (1.0, "J") if value.value >= 1 else (1e3, "mJ") if value.value >= 1e-3 else (1e6, "µJ")
-    return f"{digits(value.value * scale)} {unit}{MARKS[value.origin]}"
+    return f"{units.joules(value.value)}{MARKS[value.origin]}"
 
 
 def explained(tables: Sequence[Table]) -> list[str]:
@@ -82,17 +94,20 @@ def explained(tables: Sequence[Table]) -> list[str]:
 
 def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
     candidate, spent = priced.candidate, priced.breakdown
-    mark = MARKS["calibrated"] if candidate.is_calibrated else ""
-    return (
-        candidate.label,
-        "-" if candidate.is_local else candidate.codec,
-        f"{ms(priced.predicted_s)}{mark}",
-        ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
+    remote = [
         ms(spent.up_s),
         ms(spent.rtt_s + spent.queue_s),
         ms(spent.decode_s + spent.tail_s + spent.encode_reply_s),
         ms(spent.down_s),
-        "-" if candidate.is_local else size(candidate.up_bytes),
+        size(candidate.up_bytes),
+    ]
+    return (
+        candidate.label,
+        "-" if candidate.is_local else candidate.codec,
+        f"{ms(priced.predicted_s)}{candidate.mark}",
+        ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
+        *(["-"] * len(remote) if candidate.is_local else remote),
+        "-" if priced.energy is None else f"{units.joules(priced.energy.total_j)}{MARKS[priced.energy.origin]}",
         "best" if is_chosen else "",
     )
 
@@ -102,11 +117,10 @@ def _span(point: Breakpoint) -> tuple[str, ...]:
     rates = f"{digits(point.from_up_bytes_per_s * 8e-6)} - {high}"
     chosen = point.candidate
     if chosen is None:
-        return rates, "none is in time", "-", "-"
-    mark = MARKS["calibrated"] if chosen.is_calibrated else ""
+        return rates, "none keeps the limits", "-", "-"
     slow, fast = (ms(point.from_s) if math.isfinite(point.from_s) else "never"), ms(point.to_s)
     times = fast if slow == fast else f"{slow} - {fast}"
-    return rates, chosen.label, "-" if chosen.is_local else chosen.codec, f"{times}{mark}"
+    return rates, chosen.label, "-" if chosen.is_local else chosen.codec, f"{times}{chosen.mark}"
 
 
 def _trade(trade: Trade, names: Sequence[str]) -> tuple[str, ...]:
@@ -117,4 +131,4 @@ def _trade(trade: Trade, names: Sequence[str]) -> tuple[str, ...]:
 def _score(name: str, value: float) -> str:
     if name in ("latency", "throughput"):
         return ms(value)
-    return size(value) if name == "upload" else f"{value:.3g}"
+    return size(value) if name == "upload" else units.joules(value) if name == "energy" else f"{value:.3g}"
