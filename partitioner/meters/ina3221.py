@@ -47,26 +47,29 @@ class Rail:
     shunt_uohm: int | None = None
 
     def read_w(self) -> float:
-        """Read it now."""
+        """Read it now; a current may be a little below zero, a voltage may not."""
         power = 1.0
         for path, unit in self.files:
-            power *= read_whole(path, unit=unit) * _SCALES[unit]
+            value = read_whole(path, unit=unit)
+            if unit == "mV" and value < 0:
+                raise MeterError(f"{path} tells {value} mV")
+            power *= value * _SCALES[unit]
         return power
 
     def step_w(self) -> float:
         """What one step of the shunt's voltage is worth at the voltage of now; 0 where nobody knows."""
-        if not self.shunt_uohm:
+        if self.shunt_uohm is None or self.shunt_uohm <= 0:
             return 0.0
-        return _SHUNT_STEP_UV / self.shunt_uohm * read_whole(self.files[0][0], unit="mV") * 1e-3
+        return _SHUNT_STEP_UV / self.shunt_uohm * max(0, read_whole(self.files[0][0], unit="mV")) * 1e-3
 
 
 class Ina3221:
     """The power of a board, from the rails that make it up."""
 
     def __init__(self, rails: list[Rail]) -> None:
+        self._rails = rails
         names = " + ".join(rail.name for rail in rails)
         steps_w = [rail.step_w() for rail in rails]
-        self._rails = rails
         self.info = MeterInfo(
             kind=KIND,
             source=f"rail {names}" if len(rails) == 1 else f"rails {names}",

@@ -116,5 +116,5 @@ def find(root: Path) -> Rapl:
 
 def _packages(folder: Path) -> Iterator[Path]:
     for zone in sorted(folder.glob("intel-rapl:*")):
-        if zone.name.count(":") == 1 and (read_text(zone / "name") or "").startswith("package"):
+        if (read_text(zone / "name") or "").startswith("package"):
             yield zone

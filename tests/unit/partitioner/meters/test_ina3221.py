@@ -86,6 +86,14 @@ def test_a_board_that_draws_nothing_or_less_is_refused_not_zero(tmp_path, ampere
         ina3221.find(root)
 
 
+def test_a_voltage_below_zero_is_refused_even_where_the_current_is_too(tmp_path):
+    root = board("orin-nano", tmp_path)
+    put(root, f"{NANO}/in1_input", -4968)
+    put(root, f"{NANO}/curr1_input", -992)
+    with pytest.raises(MeterError, match=r"in1_input tells -4968 mV"):
+        ina3221.find(root)
+
+
 @pytest.mark.parametrize(
     ("interval_ms", "samples", "period_s"),
     [

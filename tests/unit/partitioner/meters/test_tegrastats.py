@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,7 @@ def test_the_process_and_its_thread_end_with_the_meter(nano):
         (process,) = psutil.Process().children()
         assert meter.read().power_w == pytest.approx(2.003)
     assert not process.is_running()
+    assert meter._process.returncode == -signal.SIGTERM
     assert not [each for each in threading.enumerate() if each.name == "cleft-tegrastats"]
 
 
