@@ -28,6 +28,7 @@ from partitioner.radio import RadioModel
 
 FloatArray = npt.NDArray[np.float64]
 
+LEAST_READINGS = 8
 LEAST_SPAN = 1.5
 """The fastest step each way is at least so many times the slowest."""
 SHORTEST_TAIL_S = 0.1
@@ -69,10 +70,23 @@ class Trace:
             return Trace(times_s=middles_s - begin_s, powers_w=np.diff(counts_j)[is_apart] / spans_s[is_apart])
         return Trace(times_s=times_s - begin_s, powers_w=np.array([each.power_w for each in inside], dtype=float))
 
+    def after(self, time_s: float) -> Trace:
+        """The rest of the trace."""
+        start = int(np.searchsorted(self.times_s, time_s))
+        return Trace(times_s=self.times_s[start:], powers_w=self.powers_w[start:])
+
+    def values(self, meter: MeterInfo, start: int, end: int) -> float:
+        """How many values of a meter these readings hold, which may be read more often than it has new ones."""
+        span_s = float(self.times_s[end - 1] - self.times_s[start])
+        return max(2.0, min(float(end - start), span_s / max(meter.period_s, 1e-6)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """A trace as two levels: ``early_w`` until ``change_s``, then ``late_w``, which is known to ``late_pm_w``."""
+    """A trace as two levels: ``early_w`` until ``change_s``, then ``late_w``, which is known to ``late_pm_w``.
+
+    The early one is a median, since the meter still follows the last step at its begin.
+    """
 
     early_w: float
     change_s: float
@@ -198,32 +212,37 @@ def _through_idle(rates: FloatArray, over_w: FloatArray, base: Quantity) -> tupl
 
 
 def _levels(trace: Trace, meter: MeterInfo, *, idle_w: float | None, least_w: float) -> Levels:
-    """Split a trace at the one change of its mean that explains it best."""
-    count = len(trace.powers_w)
-    if count < 8:
+    """The two levels of a trace; what comes before, while the meter still follows the last step, is left out."""
+    begun_s = float(trace.times_s[0]) if len(trace.times_s) else 0.0
+    while True:
+        levels = _split(trace, meter, idle_w=idle_w, least_w=least_w)
+        if not levels.is_clear or levels.change_s - begun_s >= _shortest_tail_s(meter):
+            return levels
+        trace = trace.after(levels.change_s)
+
+
+def _split(trace: Trace, meter: MeterInfo, *, idle_w: float | None, least_w: float) -> Levels:
+    """Split a trace at the one change of its mean that explains it best, where that is one beyond doubt."""
+    powers_w, count = trace.powers_w, len(trace.powers_w)
+    if count < LEAST_READINGS:
         raise NotCalibrated(f"{count} readings in a rest are too few: give a longer --idle")
-    sums, squares = np.cumsum(trace.powers_w), np.cumsum(trace.powers_w**2)
+    sums, squares = np.cumsum(powers_w), np.cumsum(powers_w**2)
     cuts = np.arange(2, count - 1)
-    early, late = sums[cuts - 1] / cuts, (sums[-1] - sums[cuts - 1]) / (count - cuts)
-    errors = squares[-1] - cuts * early**2 - (count - cuts) * late**2
+    early_w, late_w = sums[cuts - 1] / cuts, (sums[-1] - sums[cuts - 1]) / (count - cuts)
+    errors = squares[-1] - cuts * early_w**2 - (count - cuts) * late_w**2
     best = int(np.argmin(errors))
-    cut = int(cuts[best])
+    cut, drop_w = int(cuts[best]), float(early_w[best] - late_w[best])
     noise_w = math.sqrt(max(0.0, float(errors[best])) / (count - 2))
-    late_s = float(trace.times_s[-1] - trace.times_s[cut])
-    values = max(2.0, min(float(count - cut), late_s / max(meter.period_s, 1e-6)))
-    least_early = max(2.0, min(float(cut), float(trace.times_s[cut]) / max(meter.period_s, 1e-6)))
-    difference_w = float(early[best] - late[best])
-    over_w = least_w - (float(late[best]) if idle_w is None else idle_w)
-    doubt_w = SIGMAS * noise_w * math.sqrt(1 / values + 1 / least_early)
-    is_clear = difference_w > max(doubt_w, meter.step_w, CLEAR_SHARE * over_w)
-    if not is_clear:
-        cut, values = 0, max(2.0, min(float(count), float(trace.times_s[-1]) / max(meter.period_s, 1e-6)))
-    rest = trace.powers_w[cut:]
+    doubt_w = SIGMAS * noise_w * math.sqrt(1 / trace.values(meter, 0, cut) + 1 / trace.values(meter, cut, count))
+    over_w = least_w - (float(late_w[best]) if idle_w is None else idle_w)
+    is_clear = drop_w > max(doubt_w, meter.step_w, CLEAR_SHARE * over_w)
+    start = cut if is_clear else 0
+    rest_w, values = powers_w[start:], trace.values(meter, start, count)
     return Levels(
-        early_w=float(early[best]) if is_clear else float(rest.mean()),
+        early_w=float(np.median(powers_w[:cut])) if is_clear else float(rest_w.mean()),
         change_s=float(trace.times_s[cut - 1] + trace.times_s[cut]) / 2 if is_clear else 0.0,
-        late_w=float(rest.mean()),
-        late_pm_w=student(max(1, int(values) - 1)) * float(rest.std()) / math.sqrt(values),
+        late_w=float(rest_w.mean()),
+        late_pm_w=student(max(1, int(values) - 1)) * float(rest_w.std()) / math.sqrt(values),
         is_clear=is_clear,
     )
 
@@ -249,10 +268,9 @@ def _idle(before: Levels, after: Levels, *, least_w: float) -> Quantity:
 
 def _tail(after: Levels, idle: Quantity, meter: MeterInfo, notes: list[str]) -> tuple[float, float]:
     """How long the radio stays awake after the last byte, and what it takes meanwhile; zeros where that is not seen."""
-    shortest_s = max(SHORTEST_TAIL_S, SHORTEST_TAIL_PERIODS * meter.period_s)
-    if after.is_clear and after.change_s >= shortest_s:
+    if after.is_clear:
         return after.change_s, max(0.0, after.early_w - idle.value)
-    notes.append(f"no tail of {shortest_s:.2g} s or more is seen after the last byte")
+    notes.append(f"no tail of {_shortest_tail_s(meter):.2g} s or more is seen after the last byte")
     return 0.0, 0.0
 
 
@@ -271,6 +289,10 @@ def _promotion(observed: Observed, base_w: float, notes: list[str]) -> tuple[flo
         return longer_s, max(0.0, statistics.median(read_w))
     notes.append("the promotion is too short for this meter: its power is taken to be the base's")
     return longer_s, base_w
+
+
+def _shortest_tail_s(meter: MeterInfo) -> float:
+    return max(SHORTEST_TAIL_S, SHORTEST_TAIL_PERIODS * meter.period_s)
 
 
 def _rates(rates: Sequence[float]) -> str:
