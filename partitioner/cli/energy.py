@@ -105,17 +105,19 @@ def _open(args: argparse.Namespace, device: str) -> Meter | None:
 def _sighted(device: str) -> Meter:
     """The widest meter that sees what runs on this device: a processor's does not see a GPU, nor the other way."""
     from partitioner.meters import MeterError
-    from partitioner.meters.finding import close_all, find_meters, widest
+    from partitioner.meters.finding import close_all, find_meters, open_meter, widest
 
     blind = "package" if device.startswith("cuda") else "accelerator"
+    meter = open_meter()
+    if meter.info.scope != blind:
+        return meter
+    meter.close()
     found = find_meters()
     chosen = widest([each for each in found if each.meter is not None and each.meter.info.scope != blind])
     close_all([each for each in found if each.meter is not chosen])
     if chosen is None:
-        reasons = [each.reason or f"it covers the {blind} alone, and the model runs on {device}" for each in found]
-        raise MeterError(
-            "no meter was found: " + "; ".join(f"{each.kind}: {why}" for each, why in zip(found, reasons, strict=True))
-        )
+        kinds = ", ".join(each.kind for each in found if each.meter is not None)
+        raise MeterError(f"{kinds} covers the {blind} alone, and the model runs on {device}")
     return chosen
 
 

@@ -79,7 +79,8 @@ def energy_profile(
     whole = loops[_local(profile).id]
     idle_w = _rest_w(rest, info)
     active_w = _active_w(whole, loops, info)
-    if active_w.value - idle_w.value <= math.hypot(active_w.interval, idle_w.interval):
+    is_beyond_chance = active_w.value - idle_w.value > math.hypot(active_w.interval, idle_w.interval)
+    if not (is_beyond_chance or _is_apart(rest, whole, info)):
         raise blindness(info, rest_w=idle_w.value, work_w=active_w.value)
     measured = [index for index, cut in enumerate(profile.cuts) if cut.id in loops]
     totals, nets = _measured([loops[profile.cuts[index].id] for index in measured], idle_w, active_w, info)
@@ -110,6 +111,12 @@ def blindness(info: MeterInfo, *, rest_w: float, work_w: float) -> MeterError:
         f"{info.kind} tells {work_w:.3g} W while the model runs and {rest_w:.3g} W at rest: what it covers "
         f"({info.source}) is not what runs the model, or other work drowns it"
     )
+
+
+def _is_apart(rest: Sequence[Window], work: Sequence[Window], info: MeterInfo) -> bool:
+    """Whether every window of work lies above every one at rest: by chance, three above six do once in 84 cases."""
+    step_w = max(info.step_w + info.step_j / each.duration_s for each in (*rest, *work))
+    return min(each.power_w for each in work) - max(each.power_w for each in rest) > step_w
 
 
 def _local(profile: Profile) -> CutProfile:

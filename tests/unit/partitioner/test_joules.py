@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from partitioner.energy import EnergyProfile
 from partitioner.measure.joules import Window, energy_profile
@@ -124,6 +126,38 @@ def test_more_layers_never_take_less_and_no_layer_gets_nothing(noise, seed):
     assert energy.whole_j == energy.prefixes[-1].total_j
 
 
+energies = st.floats(1e-6, 1e3)
+
+
+@given(
+    loops_j=st.dictionaries(st.integers(1, 8), st.lists(energies, min_size=2, max_size=4), max_size=8),
+    whole_j=st.lists(energies, min_size=2, max_size=4),
+    layers_s=st.lists(st.sampled_from([0.0, 1e-6, 1e-3, 2.0]), min_size=8, max_size=8),
+    first_s=st.sampled_from([0.0, 1e-5, 3.0]),
+)
+def test_whatever_a_meter_tells_energies_are_in_order_and_add_up(loops_j, whole_j, layers_s, first_s):
+    profile = chain()
+    layers = [
+        replace(layer, forward=Timing(median_s=each)) for layer, each in zip(profile.layers, layers_s, strict=True)
+    ]
+    first = replace(profile.cuts[0], prefix=Timing(median_s=first_s))
+    profile = replace(profile, layers=tuple(layers), cuts=(first, *profile.cuts[1:]))
+    found = {f"id{depth}": [window(TIMES_S[depth], each) for each in every] for depth, every in loops_j.items()}
+    found["id8"] = [window(TIMES_S[8], each) for each in whole_j]
+    nearly_nothing = [window(2.0, 1e-9, runs=1)] * 6
+    try:
+        energy = energy_profile(profile, INFO, rest=nearly_nothing, loops=found)
+    except MeterError:
+        return
+    for values in ([each.total_j.value for each in energy.prefixes], [each.net_j.value for each in energy.prefixes]):
+        assert values == sorted(values)
+        assert values[0] > 0 or first_s == 0.0
+    layers_j = sum(each.value for each in energy.layers)
+    assert layers_j == pytest.approx(energy.whole_j.value - energy.prefixes[0].total_j.value)
+    assert len(energy.layers) == len(profile.layers)
+    assert all(each.value >= 0 for each in energy.layers)
+
+
 def test_stated_intervals_hold_the_truth():
     """Over 300 experiments: in 95 of 100 cases where a cut was run, and practically always where it was not."""
     held: dict[tuple[str, str], list[bool]] = {}
@@ -167,6 +201,18 @@ def test_a_meter_that_cannot_tell_work_from_rest_is_refused():
     energy_profile(chain(), INFO, rest=rest(), loops=slightly_more)
     with pytest.raises(MeterError, match="other work drowns it"):
         energy_profile(chain(), replace(INFO, step_w=0.1), rest=rest(), loops=slightly_more)
+
+
+def test_work_that_varies_is_told_from_a_steady_rest_and_not_from_one_that_varies_as_much():
+    """Working at 3, 5 and 9 W: three values alone have an interval of 7.6 W."""
+    powers_w = (3.0, 5.0, 9.0)
+    work = {"id8": [window(0.02, 0.02 * power_w) for power_w in powers_w]}
+    energy = energy_profile(chain(), INFO, rest=rest(0.01), loops=work)
+    assert energy.active_w.value == pytest.approx(17 / 3)
+    assert energy.active_w.interval == pytest.approx(7.59, abs=0.01)
+    restless = [window(2.0, 2.0 * power_w, runs=1) for power_w in (9.0, 1.0, 1.0, 1.0, 1.0, 1.0)]
+    with pytest.raises(MeterError, match="other work drowns it"):
+        energy_profile(chain(), INFO, rest=restless, loops=work)
 
 
 def test_a_cut_at_the_power_of_rest_gets_what_the_whole_models_power_makes_of_its_time():
