@@ -2,8 +2,9 @@
 
     rest, with no session -> rates up and down in shuffled order, several passes -> rest, with no session
 
-There is no session in the rests because its heartbeats would wake the radio again and again. A lone dial of TCP after
-each rest, and a few while the radio is awake, tell how long it takes to wake up. A step is not read before the meter
+There is no session in the rests because its heartbeats would wake the radio again and again; before the first, one is
+opened and closed to see that the worker takes us. A lone dial of TCP after each rest, and a few while the radio is
+awake, tell how long it takes to wake up. A step is not read before the meter
 has had time to follow. Everything that the device does while it moves bytes is in these figures: its processor's share
 too, as it is when frames are sent.
 """
@@ -101,6 +102,7 @@ def watch(
         MeterError: the meter cannot be read, is stuck, or tells what cannot be.
         EdgeError: the worker cannot be reached, or was lost.
     """
+    dial().close()
     with Sampler(meter) as sampler:
         return _Watch(target, meter, sampler, course, dial, on_progress).run()
 
