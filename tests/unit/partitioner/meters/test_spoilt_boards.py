@@ -57,7 +57,7 @@ def check(meter: Meter) -> None:
         assert 0 <= first.counter_j <= second.counter_j < math.inf
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.sampled_from(NAMES), st.lists(st.tuples(st.integers(0, 99), CONTENTS), min_size=1, max_size=4), st.booleans())
 def test_it_is_a_power_or_a_reason_never_a_zero(name, spoilt, is_open_before):
     with tempfile.TemporaryDirectory() as folder:
