@@ -4,7 +4,8 @@
 2. *Loops*: the whole model and the most promising cuts run again and again, each for 2 s or 100 of the meter's periods,
    whichever is longer, in an order drawn anew in every round. A meter tells the mean of its last period, so that every
    loop has been running for a while when counting begins, and still runs when it ends.
-3. The first loop is the whole model's: a meter that is stuck, or does not see the work, is found out then.
+3. The first loop is the whole model's: a meter that is stuck, or does not see the work, is found out then. Whether it
+   froze later is seen at the end, between the last loop and rest.
 4. ``joules`` makes a profile of it: intervals, cuts that were not run, layers.
 
 Loops run back to back, from warm caches, where ``measure_steps`` pauses before each run: times differ by a tenth, and
@@ -180,10 +181,12 @@ class _Experiment:
         with Sampler(self._meter) as sampler:
             self._sampler = sampler
             self._begun_s = self._shown_s = time.perf_counter()
+            self._watched_s: list[float] = []
             rest = yield from self._rest(rest_s, windows=_REST_WINDOWS)
             loops = yield from self._rounds(plan, rest)
             rest += yield from self._rest(plan.loop_s, windows=1)
-            check_alive(sampler.readings(), self._info)
+            self._check_alive(since_s=self._begun_s)
+            self._check_alive(since_s=self._watched_s[-2])  # work, then rest
         return energy_profile(self._profile, self._info, rest=rest, loops=loops)
 
     def _rest(self, rest_s: float, *, windows: int) -> Generator[float, None, list[Window]]:
@@ -214,15 +217,20 @@ class _Experiment:
 
     def _check_sight(self, rest: Sequence[Window], work: Window) -> None:
         """Give up as soon as it can be told that the meter is of no use."""
-        check_alive(self._sampler.readings(), self._info)
+        self._check_alive(since_s=self._begun_s)
         rest_w = together(rest).power_w
         if work.power_w <= rest_w:
             raise blindness(self._info, rest_w=rest_w, work_w=work.power_w)
+
+    def _check_alive(self, *, since_s: float) -> None:
+        readings = self._sampler.readings()
+        check_alive(readings[bisect_left(readings, since_s, key=lambda each: each.at_s) :], self._info)
 
     def _watch(
         self, work: Callable[[], object], window_s: float, *, windows: int
     ) -> Generator[float, None, list[Window]]:
         """Do something again and again; after a while, watch it for some windows in a row."""
+        self._watched_s.append(time.perf_counter())
         yield from self._repeat(work, self._lead_s)
         spans: list[tuple[float, int, float]] = []
         for _ in range(windows):

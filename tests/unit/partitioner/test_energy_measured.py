@@ -144,6 +144,20 @@ def test_a_meter_that_is_not_to_be_believed_is_refused_after_the_first_loop(bund
     assert len(engine.order) <= 1
 
 
+def test_a_meter_that_freezes_while_the_model_runs_is_refused(bundle, profile):
+    """What it shows from then on looks like work."""
+    busy = working()
+    told: list[float] = []
+
+    def freezing(count: int) -> float:
+        if count < 250:
+            told.append(busy(count))
+        return told[-1] if count < 250 else 9.0
+
+    with pytest.raises(MeterError, match="told is stuck"):
+        measure(bundle, profile, Told(freezing), pace=BRIEF, budget_s=2.0)
+
+
 def test_an_interrupt_leaves_nothing_running(bundle, profile):
     """A thread that outlived it would fail this test (``conftest``)."""
 
