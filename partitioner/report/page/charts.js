@@ -22,12 +22,26 @@ function node(parent, tag, attributes = {}) {
 
 const tenth = (value) => Math.round(value * 10) / 10;
 
-/** The least of 1, 1.5, 2, 3, 5, 7 times a power of ten that is no less. */
-function roundUp(value) {
+const ROUND = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
+
+/** The least round number that is no less. */
+function roundUp(value, among = ROUND) {
   if (!(value > 0 && value < Infinity)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 1.5, 2, 3, 5, 7, 10].map((step) => step * power).find((each) => each >= value * 0.999999);
+  return among.map((step) => step * power).find((each) => each >= value * 0.999999) ?? value;
 }
+
+/** Where an axis from 0 is labelled: round numbers, three to five of them. */
+function ticksTo(top) {
+  const step = roundUp(top / 5, [1, 2, 2.5, 5, 10]);
+  return Array.from({ length: Math.floor(top / step + 1e-6) }, (_, place) => (place + 1) * step);
+}
+
+/** Room left of the plots for their axes. */
+const GUTTER = 44;
+
+/** Where a depth is on the axis that cuts and layers share. */
+const xOfDepth = (depth, layers, width) => GUTTER + ((depth + 0.5) / (layers + 1)) * (width - GUTTER);
 
 /** A picture's frame: it knows its size, and keeps nodes of one kind to use them again. */
 class Picture {
@@ -82,21 +96,21 @@ class CutsChart extends Picture {
   }
 
   x(depth) {
-    return ((depth + 0.5) / (this.layers + 1)) * this.width;
+    return xOfDepth(depth, this.layers, this.width);
   }
 
   resize(width) {
     super.resize(width);
     const xs = this.columns.map((cut) => this.x(cut.depth));
-    const half = this.width / (this.layers + 1) / 2;
+    const half = (this.x(1) - this.x(0)) / 2;
     this.edges = xs.map((x, place) => {
       const from = place ? (xs[place - 1] + x) / 2 : x - half;
       const to = place < xs.length - 1 ? (xs[place + 1] + x) / 2 : x + half;
       const gap = to - from > 7 ? 1 : 0;
-      return [tenth(Math.max(from, 0) + gap), tenth(Math.min(to, width) - gap)];
+      return [tenth(Math.max(from, GUTTER) + gap), tenth(Math.min(to, width) - gap)];
     });
     this.ends.forEach((end, place) => {
-      end.setAttribute("x", place ? width : 0);
+      end.setAttribute("x", place ? width : GUTTER);
       end.setAttribute("y", this.height - 5);
     });
   }
@@ -126,7 +140,7 @@ class CutsChart extends Picture {
     const isOther = looked !== null && looked !== chosen;
     this.looked.setAttribute("d", isOther ? this.#stem(looked, y(costOf(looked).totalS), floor) : "");
     const isDrawn = deadlineS !== null && deadlineS < topS;
-    this.deadline.setAttribute("d", isDrawn ? `M0 ${y(deadlineS)}H${this.width}` : "");
+    this.deadline.setAttribute("d", isDrawn ? `M${GUTTER} ${y(deadlineS)}H${this.width}` : "");
     this.diamonds.setAttribute("d", this.branches.map((cut) => {
       const cost = costOf(cut);
       return cost.totalS <= topS ? `M${tenth(this.x(cut.depth))} ${y(cost.totalS)}m-3 0l3 -3l3 3l-3 3z` : "";
@@ -169,18 +183,20 @@ class CutsChart extends Picture {
   }
 
   #grid(topS, y) {
-    const steps = [1, 2, 3, 4].map((step) => (topS * step) / 4);
-    this.each(this.grid, "path", "gridline", steps, (line, value) => line.setAttribute("d", `M0 ${y(value)}H${this.width}`));
-    this.each(this.svg, "text", "tick", steps, (text, value) => {
-      text.setAttribute("x", 2);
-      text.setAttribute("y", y(value) + 12);
-      text.textContent = `${short(value * 1e3)}${value === topS ? " ms" : ""}`;
+    const steps = ticksTo(topS);
+    this.each(this.grid, "path", "gridline", steps, (line, value) => {
+      line.setAttribute("d", `M${GUTTER} ${y(value)}H${this.width}`);
+    });
+    this.each(this.svg, "text", "tick left", steps, (text, value) => {
+      text.setAttribute("x", GUTTER - 6);
+      text.setAttribute("y", y(value) + 4);
+      text.textContent = `${short(value * 1e3)}${value === steps[steps.length - 1] ? " ms" : ""}`;
     });
   }
 
   #place(stem, flag, cut, cost, y, floor) {
     const x = this.x(cut.depth);
-    const at = Math.min(Math.max(x, 32), this.width - 32);
+    const at = Math.min(Math.max(x, GUTTER + 34), this.width - 34);
     stem.setAttribute("d", this.#stem(cut, y(cost.totalS), floor));
     flag.setAttribute("x", tenth(at));
     flag.textContent = `best ${ms(cost.totalS)}`;
@@ -195,48 +211,62 @@ class CutsChart extends Picture {
 /** Each layer's time as bars and what it makes as a line, on the same axis of depth. */
 class LayersChart extends Picture {
   constructor(svg, layers) {
-    super(svg, 150);
+    super(svg, layers.energy_j.length ? 230 : 156);
     this.layers = layers;
     this.count = layers.name.length;
-    this.floor = 112;
+    this.floor = this.height - 38;
+    this.middle = layers.energy_j.length ? 118 : this.floor;
     this.kept = node(svg, "path", { class: "kept" });
     this.bars = node(svg, "path", { class: "bars" });
     this.line = node(svg, "path", { class: "line" });
+    this.drained = node(svg, "path", { class: "drained" });
     this.mark = node(svg, "path", { class: "chosen" });
     this.texts = node(svg, "g");
   }
 
   x(depth) {
-    return ((depth + 0.5) / (this.count + 1)) * this.width;
+    return xOfDepth(depth, this.count, this.width);
   }
 
   resize(width) {
     super.resize(width);
-    const { forward_s, output_bytes } = this.layers;
-    const mostS = roundUp(Math.max(...forward_s, 1e-9));
+    const { forward_s, output_bytes, energy_j, energy_origin } = this.layers;
     const bytes = output_bytes.map((each) => Math.max(each, 1));
     const low = 10 ** Math.floor(Math.log10(Math.min(...bytes)));
     const high = Math.max(...bytes, low * 10);
-    const gap = width / (this.count + 1) > 5 ? 1 : 0;
-    const yOfBytes = (each) => tenth(this.floor - 4 - (Math.log(each / low) / Math.log(high / low)) * (this.floor - 26));
-    this.bars.setAttribute("d", forward_s.map((each, layer) => (
-      `M${tenth(this.x(layer) + gap)} ${this.floor}V${tenth(this.floor - (each / mostS) * (this.floor - 22))}`
-      + `H${tenth(this.x(layer + 1) - gap)}V${this.floor}z`
-    )).join(""));
+    const yOfBytes = (each) => (
+      tenth(this.middle - 4 - (Math.log(each / low) / Math.log(high / low)) * (this.middle - 26))
+    );
+    this.bars.setAttribute("d", this.#columns(forward_s, this.middle, this.middle - 24));
+    this.drained.setAttribute("d", this.#columns(energy_j, this.floor, this.floor - this.middle - 22));
     this.line.setAttribute("d", bytes.map((each, layer) => (
       `${layer ? "L" : "M"}${tenth(this.x(layer + 0.5))} ${yOfBytes(each)}`
     )).join(""));
     const words = [
-      { x: 2, y: 12, anchor: "start", text: `time per layer, up to ${ms(Math.max(...forward_s, 0))}` },
-      { x: width - 2, y: 12, anchor: "end", text: `bytes made, up to ${size(Math.max(...output_bytes, 0))}` },
+      { x: GUTTER, y: 12, anchor: "start", text: `time to ${ms(Math.max(...forward_s, 0))}`, kind: "time" },
+      { x: width, y: 12, anchor: "end", text: `bytes to ${size(Math.max(...output_bytes, 0))}`, kind: "bytes" },
     ];
+    if (energy_j.length) {
+      const text = `energy to ${joules(Math.max(...energy_j))}, ${[...new Set(energy_origin)].join(" and ")}`;
+      words.push({ x: GUTTER, y: this.middle + 14, anchor: "start", text, kind: "energy" });
+    }
     this.each(this.texts, "text", "tick", words, (text, word) => {
       text.setAttribute("x", word.x);
       text.setAttribute("y", word.y);
       text.setAttribute("text-anchor", word.anchor);
+      text.dataset.kind = word.kind;
       text.textContent = word.text;
     });
     this.#stages(stagesOf(this.layers.name));
+  }
+
+  #columns(values, floor, room) {
+    const most = Math.max(...values, 1e-12);
+    const gap = this.x(1) - this.x(0) > 5 ? 1 : 0;
+    return values.map((each, layer) => (
+      `M${tenth(this.x(layer) + gap)} ${floor}V${tenth(floor - (each / most) * room)}`
+      + `H${tenth(this.x(layer + 1) - gap)}V${floor}z`
+    )).join("");
   }
 
   /** Names of the model's parts under their layers, where there is room. */
@@ -256,12 +286,12 @@ class LayersChart extends Picture {
   /** Shade what stays on the device. */
   draw(depth) {
     const x = tenth(this.x(depth));
-    this.kept.setAttribute("d", `M0 0H${x}V${this.floor}H0z`);
+    this.kept.setAttribute("d", `M${GUTTER} 0H${x}V${this.floor}H${GUTTER}z`);
     this.mark.setAttribute("d", `M${x} 0V${this.floor}`);
   }
 }
 
-/** Runs of layers that share the first parts of their names: as fine as gives at most twelve. */
+/** Runs of layers that share the first parts of their names: as fine as gives at most twenty. */
 function stagesOf(names) {
   const runs = (parts) => {
     const found = [];
@@ -273,18 +303,18 @@ function stagesOf(names) {
     });
     return found;
   };
-  return [3, 2, 1].map(runs).find((found) => found.length <= 12) ?? [];
+  return [3, 2, 1].map(runs).find((found) => found.length <= 20) ?? [];
 }
 
 /** Latency against uplink for the best plan and for both extremes, over a strip of which cut is best where. */
 class RatesChart extends Picture {
   constructor(svg, { low, high }, layers) {
-    super(svg, 190);
+    super(svg, 206);
     this.low = low;
     this.high = high;
     this.layers = layers;
     this.top = 8;
-    this.floor = 120;
+    this.floor = 136;
     this.grid = node(svg, "g");
     this.lines = ["cloud", "local", "best"].map((name) => node(svg, "path", { class: `rate ${name}` }));
     this.strip = node(svg, "g");
@@ -294,11 +324,11 @@ class RatesChart extends Picture {
   }
 
   x(rate) {
-    return (Math.log(rate / this.low) / Math.log(this.high / this.low)) * this.width;
+    return GUTTER + (Math.log(rate / this.low) / Math.log(this.high / this.low)) * (this.width - GUTTER);
   }
 
   rate(x) {
-    return this.low * (this.high / this.low) ** (Math.min(Math.max(x / this.width, 0), 1));
+    return this.low * (this.high / this.low) ** (Math.min(Math.max((x - GUTTER) / (this.width - GUTTER), 0), 1));
   }
 
   /** Rates to ask at: one for every three pixels. */
@@ -311,7 +341,7 @@ class RatesChart extends Picture {
   draw({ spans, values, lines }) {
     const finite = lines[2].filter((each) => each < Infinity);
     const bottomS = Math.min(...finite, ...lines[1]);
-    const topS = Math.max(...finite, Math.min(Math.max(...lines[1]), bottomS * 1e3), bottomS * 2) * 1.15;
+    const topS = Math.max(...finite, Math.min(Math.max(...lines[1]), bottomS * 1e3), bottomS * 2) * 1.8;
     const y = (seconds) => tenth(
       this.floor - (Math.log(Math.min(seconds, topS) / (bottomS * 0.85)) / Math.log(topS / (bottomS * 0.85)))
         * (this.floor - this.top),
@@ -332,21 +362,26 @@ class RatesChart extends Picture {
   }
 
   #ticks(bottomS, topS, y) {
-    const decades = [];
-    for (let value = 10 ** Math.ceil(Math.log10(bottomS)); value <= topS; value *= 10) decades.push(value);
-    this.each(this.grid, "path", "gridline", decades, (line, value) => line.setAttribute("d", `M0 ${y(value)}H${this.width}`));
-    this.each(this.svg, "text", "tick", decades, (text, value) => {
-      text.setAttribute("x", 2);
-      text.setAttribute("y", y(value) - 3);
-      text.textContent = `${short(value * 1e3)} ms`;
+    const steps = topS / bottomS > 60 ? [1] : topS / bottomS > 8 ? [1, 3] : [1, 1.5, 2, 3, 5, 7];
+    const values = [];
+    for (let power = 10 ** Math.floor(Math.log10(bottomS)); power <= topS; power *= 10) {
+      values.push(...steps.map((step) => step * power).filter((value) => value >= bottomS * 0.9 && value <= topS));
+    }
+    this.each(this.grid, "path", "gridline", values, (line, value) => {
+      line.setAttribute("d", `M${GUTTER} ${y(value)}H${this.width}`);
     });
-    const rates = [0.1, 1, 10, 100, 1000].filter((each) => each * BYTES_PER_MBIT <= this.high);
+    this.each(this.svg, "text", "tick left", values, (text, value) => {
+      text.setAttribute("x", GUTTER - 6);
+      text.setAttribute("y", y(value) + 4);
+      text.textContent = `${short(value * 1e3)}${value === values[values.length - 1] ? " ms" : ""}`;
+    });
+    const rates = (this.width < 500 ? [0.1, 1, 10, 1000] : [0.1, 1, 10, 100, 1000]).filter((each) => each * BYTES_PER_MBIT <= this.high);
     this.each(this.svg, "text", "tick axis", rates, (text, value) => {
       const x = this.x(value * BYTES_PER_MBIT);
       text.setAttribute("x", tenth(x));
       text.setAttribute("y", this.height - 8);
       text.setAttribute("text-anchor", x > this.width - 30 ? "end" : "middle");
-      text.textContent = value === 1000 ? "1000 Mbit/s" : String(value);
+      text.textContent = value === rates[rates.length - 1] ? `${value} Mbit/s` : String(value);
     });
   }
 
@@ -372,7 +407,7 @@ class RatesChart extends Picture {
 
   /** Show where the uplink stands. */
   mark(upBytesPerS) {
-    const x = tenth(Math.min(Math.max(this.x(upBytesPerS), 0), this.width));
+    const x = tenth(Math.min(Math.max(this.x(upBytesPerS), GUTTER), this.width));
     this.pin.setAttribute("d", `M${x} 0V${this.floor + 36}`);
     this.knob.setAttribute("cx", x);
   }

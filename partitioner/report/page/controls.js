@@ -1,6 +1,11 @@
 /* Sliders with the number they stand at, presets and objectives. Whatever is set is in the situation; these show it. */
 
-const GROUPS = { link: ["up", "down", "rtt"], load: ["queue", "slowdown"], wanted: ["deadline"] };
+const GROUPS = { link: ["up", "down", "rtt"], load: ["queue", "slowdown"], wanted: ["deadline", "energy"] };
+
+/** Whether a situation is over this link. */
+function isAt(link, situation) {
+  return link.up_bytes_per_s === situation.up && link.down_bytes_per_s === situation.down && link.rtt_s === situation.rtt;
+}
 
 class Controls {
   /** ``changed`` is called while something moves, ``rested`` when it was let go. */
@@ -10,10 +15,14 @@ class Controls {
     this.rested = rested;
     this.sliders = new Map();
     for (const [group, names] of Object.entries(GROUPS)) {
-      for (const name of names) this.sliders.set(name, this.#slider(byId(group), name));
+      for (const name of names) {
+        if (name !== "energy" || facts.has_energy) this.sliders.set(name, this.#slider(byId(group), name));
+      }
     }
     this.follows = this.#follows();
-    this.presets = [{ ...facts.link, name: "as given" }, ...facts.presets].map((link) => this.#preset(link));
+    const isPreset = facts.presets.some((link) => isAt(link, situation));
+    const given = isPreset ? [] : [{ ...facts.link, name: facts.link.name || "as given" }];
+    this.presets = [...given, ...facts.presets].map((link) => this.#preset(link));
     this.objectives = facts.objectives.map((objective) => this.#objective(objective));
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     byId("reset").addEventListener("click", () => this.#set(() => situation.reset()));
@@ -33,11 +42,11 @@ class Controls {
       number.removeAttribute("aria-invalid");
     }
     this.follows.checked = situation.follows;
+    say(this.followed, `follows the uplink, ${short(situation.ratio)}×`);
     for (const { button, link } of this.presets) {
-      const is = link.up_bytes_per_s === situation.up && link.down_bytes_per_s === situation.down && link.rtt_s === situation.rtt;
-      button.setAttribute("aria-pressed", String(is));
+      button.setAttribute("aria-pressed", String(isAt(link, situation)));
     }
-    for (const { radio, name } of this.objectives) radio.checked = name === situation.by.name;
+    for (const { radio, name } of this.objectives) radio.checked = name === situation.wanted.objective.name;
     byId("reset").disabled = situation.address === "";
   }
 
@@ -87,7 +96,7 @@ class Controls {
     const box = element(label, "input");
     box.type = "checkbox";
     box.id = "follows";
-    label.append(` follows the uplink, ${short(this.situation.ratio)} times as fast`);
+    this.followed = element(label, "span");
     box.addEventListener("change", () => this.#set(() => this.situation.follow(box.checked)));
     return box;
   }

@@ -24,9 +24,7 @@ from partitioner.report.page.facts import facts_of
 _SCRIPTS = ("units.js", "model.js", "situation.js", "plans.js", "charts.js", "tables.js", "controls.js", "page.js")
 
 
-def render(
-    planner: Planner, edge: Profile, cloud: Profile | None, *, link: Link, title: str, load: Load = IDLE
-) -> str:
+def render(planner: Planner, edge: Profile, cloud: Profile | None, *, link: Link, title: str, load: Load = IDLE) -> str:
     """The page of a model on a pair of devices: sliders for link and load, and the plan that is best at them.
 
     Args:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from partitioner.cost import TERMS, CandidateTable, FloatArray, Load
-from partitioner.difference import INCOMPARABLE
+from partitioner.cost import TERMS, Candidate, CandidateTable, FloatArray, Load
+from partitioner.energy import ORIGINS, Origin, weakest
 from partitioner.errors import UsageError
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.constraints import feasible
@@ -25,6 +25,7 @@ from partitioner.units import ms
 SCHEMA = "cleft.page/1"
 
 _PRICED = ("compute_s", "edge_s", "cloud_s", "tail_s", "remote", "up_bytes", "down_bytes", "deviation")
+_DRAINED = ("head_j", "codec_j", "idle_w")
 _LINKED = ("up_s", "rtt_s", "queue_s", "down_s")
 """Terms that a link or a load makes; the others are columns."""
 
@@ -55,9 +56,12 @@ def facts_of(
         "objective": _objective(planner.objective),
         "objectives": [_objective(each) for each in _offered(planner)],
         "deadline_s": planner.constraints.deadline_s,
+        "max_energy_j": planner.constraints.max_energy_j,
         "limits": [limit.write(limit.asked) for limit in limits],
         "terms": list(TERMS),
         "columns": _columns(shown),
+        "radio": _radio(table),
+        "has_energy": planner.frozen.has_energy,
         "candidates": _candidates(shown, feasible(limits, len(table))[rows].tolist()),
         "frozen": [places[id(candidate)] for candidate in planner.frozen.candidates],
         "has_choice_of_runtimes": table.has_choice_of_runtimes,
@@ -80,13 +84,36 @@ def _shown(table: CandidateTable, frozen: set[int]) -> list[int]:
 
 def _terms(table: CandidateTable) -> FloatArray:
     """(n, k): what links, loads, objectives and limits weigh."""
-    return np.stack([getattr(table, name) for name in (*_PRICED, "edge_bytes", "cloud_bytes")], axis=1)
+    known = [getattr(table, name) for name in (*_PRICED, "edge_bytes", "cloud_bytes")]
+    drained = [np.nan_to_num(getattr(table, name), nan=np.inf) for name in _DRAINED]
+    return np.stack([*known, *drained], axis=1)
 
 
-def _columns(table: CandidateTable) -> dict[str, list[float]]:
-    columns = {name: getattr(table, name).tolist() for name in _PRICED}
-    fixed = {term: table.fixed_s[:, place].tolist() for place, term in enumerate(TERMS) if term not in _LINKED}
+def _columns(table: CandidateTable) -> dict[str, list[float | None]]:
+    """Numbers by name, null where nobody knows."""
+    columns = {name: _known(getattr(table, name)) for name in (*_PRICED, *_DRAINED)}
+    fixed = {term: _known(table.fixed_s[:, place]) for place, term in enumerate(TERMS) if term not in _LINKED}
     return columns | fixed
+
+
+def _known(values: FloatArray) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]
+
+
+def _radio(table: CandidateTable) -> dict[str, object]:
+    radio = table.radio.model
+    return {
+        "name": radio.name,
+        "base_w": radio.base_w,
+        "up_w_per_mbit": radio.up_w_per_mbit,
+        "down_w_per_mbit": radio.down_w_per_mbit,
+        "max_up_mbit": radio.max_up_mbit,
+        "max_down_mbit": radio.max_down_mbit,
+        "promotion_j": radio.promotion_s * radio.promotion_w,
+        "tail_s": radio.tail_s,
+        "tail_w": radio.tail_w,
+        "frame_interval_s": table.radio.frame_interval_s if table.radio.stays_awake else None,
+    }
 
 
 def _candidates(table: CandidateTable, allowed: Sequence[bool]) -> list[dict[str, object]]:
@@ -102,11 +129,33 @@ def _candidates(table: CandidateTable, allowed: Sequence[bool]) -> list[dict[str
             "is_branch": candidate.edge_layers is not None,
             "edge_runtime": candidate.edge_runtime,
             "cloud_runtime": candidate.cloud_runtime,
-            "is_calibrated": candidate.is_calibrated,
-            "is_allowed": is_allowed,
+            "mark": candidate.mark,
+            "energy_origin": _origin(table, row),
+            "leakage": _leakage(candidate),
+            "is_allowed": allowed[row],
         }
-        for candidate, is_allowed in zip(table.candidates, allowed, strict=True)
+        for row, candidate in enumerate(table.candidates)
     ]
+
+
+def _origin(table: CandidateTable, row: int) -> Origin | None:
+    """Where a candidate's energy comes from, the radio counted; None where nobody knows it."""
+    if np.isnan(table.head_j[row]):
+        return None
+    own = ORIGINS[int(table.energy_rank[row])]
+    return weakest(own, table.radio.model.origin) if table.remote[row] else own
+
+
+def _leakage(candidate: Candidate) -> dict[str, object] | None:
+    known = candidate.leakage
+    if known is None or candidate.is_local:
+        return None
+    return {
+        "distance_correlation": known.distance_correlation,
+        "how": known.how,
+        "inversion_error": known.inversion_error,
+        "inversion_how": known.inversion_how,
+    }
 
 
 def _offered(planner: Planner) -> Iterator[Objective]:
@@ -114,12 +163,9 @@ def _offered(planner: Planner) -> Iterator[Objective]:
     if planner.objective.name not in OBJECTIVES:
         yield planner.objective
     for each in OBJECTIVES.values():
-        if each.name != "deviation" or _has_choice(planner.frozen.deviation):
+        is_lossy = bool((planner.frozen.deviation > 0).any())
+        if {"energy": planner.frozen.has_energy, "deviation": is_lossy}.get(each.name, True):
             yield each
-
-
-def _has_choice(values: FloatArray) -> bool:
-    return bool(((values > 0) & (values < INCOMPARABLE)).any())
 
 
 def _objective(objective: Objective) -> dict[str, object]:
@@ -156,6 +202,8 @@ def _layers(edge: Profile) -> dict[str, list[object]]:
         "forward_s": [layer.forward.median_s for layer in edge.layers],
         "output_bytes": [layer.output_bytes for layer in edge.layers],
         "weight_bytes": [layer.weight_bytes for layer in edge.layers],
+        "energy_j": [each.value for each in edge.energy.layers] if edge.energy else [],
+        "energy_origin": [each.origin for each in edge.energy.layers] if edge.energy else [],
     }
 
 

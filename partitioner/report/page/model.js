@@ -3,13 +3,14 @@
    A situation is {upBytesPerS, downBytesPerS, rttS, queueS, slowdown}: a link and a worker's load. Mirrors
    partitioner/cost/table.py, optimize/objectives.py and Planner.at; tests/browser compares them. */
 
-/** Columns of numbers over some of the candidates; ``rows`` are their places among all. */
+/** Columns of numbers over some of the candidates, NaN where nobody knows; ``rows`` are their places among all. */
 class Table {
-  constructor(columns, rows) {
+  constructor({ columns, radio }, rows) {
+    this.radio = radio;
     this.rows = rows;
     this.length = rows.length;
     for (const [name, values] of Object.entries(columns)) {
-      this[name] = Float64Array.from(rows, (row) => values[row]);
+      this[name] = Float64Array.from(rows, (row) => values[row] ?? NaN);
     }
   }
 }
@@ -42,11 +43,48 @@ function slowestStages(table, at, out = new Float64Array(table.length)) {
   return out;
 }
 
+/** What a frame takes from the device by every row, in joules; NaN where nobody knows. */
+function energies(table, at, out = new Float64Array(table.length)) {
+  const { head_j, codec_j, idle_w, cloud_s, tail_s, remote, up_bytes, down_bytes, radio } = table;
+  const waitS = at.rttS + at.queueS;
+  const [upW, downW] = [radioPower(radio, "up", at.upBytesPerS), radioPower(radio, "down", at.downBytesPerS)];
+  for (let row = 0; row < out.length; row += 1) {
+    const upS = up_bytes[row] / at.upBytesPerS;
+    const downS = down_bytes[row] / at.downBytesPerS;
+    const waitingS = cloud_s[row] + tail_s[row] * at.slowdown + remote[row] * waitS;
+    let totalJ = head_j[row] + codec_j[row] + idle_w[row] * (waitingS + upS + downS);
+    totalJ += upS * upW;
+    totalJ += downS * downW;
+    if (radio.frame_interval_s !== null) totalJ += remote[row] * awake(radio, upS + downS, waitingS);
+    out[row] = totalJ;
+  }
+  return out;
+}
+
+/** Watts of a radio while it moves bytes one way, beyond the rates it was fitted at as at the fastest of them. */
+function radioPower(radio, way, bytesPerS) {
+  const rate = bytesPerS / BYTES_PER_MBIT;
+  return radio.base_w + radio[`${way}_w_per_mbit`] * Math.min(rate, radio[`max_${way}_mbit`] ?? rate);
+}
+
+/** Joules of the pauses of a frame: while it waits for its answer, and from there to the next frame. */
+function awake(radio, movingS, waitingS) {
+  const pause = (seconds) => Math.min(seconds, radio.tail_s) * radio.tail_w
+    + (seconds > radio.tail_s ? 1 : 0) * radio.promotion_j;
+  const pauseS = Math.max(radio.frame_interval_s - movingS, 0);
+  const insideS = Math.min(waitingS, pauseS);
+  return pause(insideS) + pause(pauseS - insideS);
+}
+
+/** What a row scores by energy that nobody knows: it is never best. */
+const UNKNOWN_J = 1e100;
+
 /** What each row scores by an objective, less is better; rows are compared with those in ``among`` (null: all). */
 function scoresOf(objective, table, at, pricesS, among = null) {
   switch (objective.kind) {
     case "latency": return pricesS;
     case "throughput": return slowestStages(table, at);
+    case "energy": return energies(table, at).map((each) => (Number.isNaN(each) ? UNKNOWN_J : Math.min(each, Number.MAX_VALUE)));
     case "upload": return table.up_bytes;
     case "deviation": return table.deviation;
     case "weighted": return weightedScores(objective, table, at, pricesS, among);
@@ -92,35 +130,27 @@ function ranks(objective, table, at, pricesS, among) {
   return found;
 }
 
-/** The first row of the smallest value; -1 where there is none below infinity. */
-function argmin(values) {
-  let best = -1;
-  let least = Infinity;
-  for (let row = 0; row < values.length; row += 1) {
-    if (values[row] < least) {
-      least = values[row];
-      best = row;
-    }
-  }
-  return best;
+/** Which rows keep the limits that depend on the link; null where there are none. */
+function withinLimits(table, at, { deadlineS, energyJ }, pricesS) {
+  if (deadlineS === null && energyJ === null) return null;
+  const found = new Uint8Array(table.length).fill(1);
+  if (deadlineS !== null) pricesS.forEach((each, row) => { found[row] &= each <= deadlineS; });
+  if (energyJ !== null) energies(table, at).forEach((each, row) => { found[row] &= each <= energyJ; });
+  return found;
 }
 
-/** The best row of a table, of equally good ones the fastest, then the first; -1 where none is in time. */
-function best(table, at, objective, deadlineS, pricesS = latencies(table, at)) {
-  if (objective.kind === "latency") {
-    const row = argmin(pricesS);
-    return deadlineS === null || pricesS[row] <= deadlineS ? row : -1;
-  }
-  const among = deadlineS === null ? null : Uint8Array.from(pricesS, (priceS) => (priceS <= deadlineS ? 1 : 0));
-  const scores = scoresOf(objective, table, at, pricesS, among);
-  let least = Infinity;
+/** The best row of a table, of equally good ones the fastest, then the first; -1 where none keeps the limits.
+
+    ``wanted`` is {objective, deadlineS, energyJ}, null for no limit. */
+function best(table, at, wanted, pricesS = latencies(table, at)) {
+  const among = withinLimits(table, at, wanted, pricesS);
+  const scores = scoresOf(wanted.objective, table, at, pricesS, among);
   let found = -1;
   for (let row = 0; row < scores.length; row += 1) {
     if (among !== null && !among[row]) continue;
-    if (scores[row] < least || (scores[row] === least && pricesS[row] < pricesS[found])) {
-      least = scores[row];
-      found = row;
-    }
+    const isBetter = found < 0 || scores[row] < scores[found]
+      || (scores[row] === scores[found] && pricesS[row] < pricesS[found]);
+    if (isBetter) found = row;
   }
   return found;
 }

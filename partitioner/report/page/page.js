@@ -94,18 +94,17 @@ class Page {
 
   #draw() {
     const { situation, plans } = this;
-    const { by, deadline } = situation;
-    const answer = plans.answer(situation.at, by, deadline);
+    const answer = plans.answer(situation.at, situation.wanted);
     this.answer = answer;
     const looked = this.looked ?? this.pinned;
     this.controls.show();
     this.#glance(answer);
     this.#compare(answer, looked);
-    this.cutsChart.draw({ costOf: (cut) => answer.costs.get(cut), chosen: answer.cut, looked, deadlineS: deadline });
+    this.cutsChart.draw({ costOf: (cut) => answer.costs.get(cut), chosen: answer.cut, looked, deadlineS: situation.deadline });
     this.layersChart?.draw(answer.cut.depth);
     this.#look(answer, looked);
     this.#rates(answer);
-    this.tables.show(answer, deadline);
+    this.tables.show(answer);
     clearTimeout(this.rest);
     this.rest = setTimeout(() => this.#rest(), REST_MS);
   }
@@ -117,14 +116,16 @@ class Page {
   }
 
   #glance(answer) {
-    const { cut, cost, row } = answer;
+    const { cut, cost, row, isRefused } = answer;
     const candidate = this.plans.candidates[row];
     const { up_bytes, down_bytes } = this.plans.all;
-    say(byId("best-title"), answer.isLate ? "None in time; the fastest cut" : "Best cut");
-    byId("glance").classList.toggle("late", answer.isLate);
-    say(byId("best-cut"), cut.isLocal || cut.isAllCloud ? called(cut) : cut.label);
+    say(byId("best-title"), isRefused ? "No plan keeps the limits; without them" : "Best cut");
+    byId("glance").classList.toggle("refused", isRefused);
+    byId("best-cut").classList.toggle("end", cut.isLocal || cut.isAllCloud);
+    say(byId("best-cut"), called(cut));
     byId("best-cut").title = cut.name;
-    say(byId("best-how"), means(candidate, this.facts.has_choice_of_runtimes));
+    say(byId("best-how"), inWords(candidate, this.facts.has_choice_of_runtimes));
+    say(byId("best-joules"), this.facts.has_energy ? `${joules(answer.energiesJ[row])}, ${candidate.energy_origin ?? "unknown"}` : "");
     say(byId("best-ms"), inMs(cost.totalS));
     fill(this.split, cost.parts, cost.totalS);
     const kept = cut.isLocal ? this.layers : cut.depth;
@@ -149,31 +150,49 @@ class Page {
     this.comparison.show([
       ["best", answer.cost],
       [isOther ? looked.short : "", isOther ? answer.costs.get(looked) : null],
-      ["all on the device", answer.cut === local ? null : answer.costs.get(local)],
-      ["all in the cloud", answer.cut === cloud ? null : answer.costs.get(cloud)],
+      ["device alone", answer.cut === local ? null : answer.costs.get(local)],
+      ["cloud alone", answer.cut === cloud ? null : answer.costs.get(cloud)],
     ]);
     say(byId("verdict"), this.#verdict(answer, local, cloud));
     const stageS = answer.stagesS[answer.row];
     const deviation = plans.all.deviation[answer.row];
     const changed = deviation === 0 ? "answers as the whole model does"
       : deviation >= Number.MAX_VALUE ? "may change the answer without bound" : `changes the answer by ${short(deviation)}`;
+    const { mark, leakage } = plans.candidates[answer.row];
+    const origin = { "*": " One of its compute times is calibrated, not measured.", "^": " One of its compute times is predicted, not measured." };
+    const leaks = leakage ? ` What crosses has a distance correlation of ${leakage.distance_correlation.toFixed(2)} with the input`
+      + `${leakage.inversion_error === null ? "" : `, and an inverter still gets ${digits(leakage.inversion_error * 100)} % wrong`}: `
+      + "an indicator, no guarantee." : "";
     say(byId("figures"), `In a stream: an answer every ${ms(stageS)}, ${digits(1 / stageS)} a second. This plan ${changed}.`
-      + (plans.candidates[answer.row].is_calibrated ? " One of its compute times is calibrated, not measured." : ""));
+      + (origin[mark] ?? "") + leaks);
   }
 
-  #verdict({ cut, cost, costs, isLate, objective, stagesS, row }, local, cloud) {
-    if (isLate) return `No plan keeps ${ms(this.situation.deadline)}: the fastest takes ${ms(cost.totalS)}`;
+  #verdict(answer, local, cloud) {
+    const { cut, cost, costs, isRefused, objective, stagesS, energiesJ, row, within } = answer;
+    if (isRefused) return this.#refusal(answer);
     if (objective.kind === "throughput") return `Best by throughput: an answer every ${ms(stagesS[row])}`;
+    if (objective.kind === "energy") return `Best by energy: ${joules(energiesJ[row])} a frame`;
     if (objective.kind !== "latency") return `Best by ${objective.name}`;
     const ends = [[local, "the device alone"], [cloud, "the cloud alone"]]
       .map(([end, name]) => ({ end, name, ...costs.get(end) }))
-      .filter(({ isAllowed, totalS }) => isAllowed && (this.situation.deadline ?? Infinity) >= totalS);
+      .filter((end) => end.isAllowed && (within === null || within[end.row]));
     if (!ends.length) return "Split here: neither side alone keeps what is asked";
     const rival = ends.reduce((least, end) => (end.totalS < least.totalS ? end : least));
     if (rival.end === cut || cost.totalS === 0) return `Do not split: ${rival.name} is best`;
     const gain = rival.totalS / cost.totalS;
     if (gain < 1.1) return `Do not split: it would gain only ${times(gain)} over ${rival.name}`;
     return `Split here: ${times(gain)} as fast as ${rival.name}`;
+  }
+
+  /** Why no plan is left, with the nearest that there is. */
+  #refusal({ pricesS, energiesJ, at }) {
+    const { deadline, energy } = this.situation;
+    const frozen = this.plans.frozen.rows;
+    const least = (values) => Math.min(...frozen.map((row) => values[row]).filter((each) => !Number.isNaN(each)));
+    const told = [];
+    if (deadline !== null) told.push(`${ms(deadline)} (the fastest takes ${ms(least(pricesS))})`);
+    if (energy !== null) told.push(`${joules(energy)} (the least is ${joules(least(energiesJ))})`);
+    return `No plan over ${mbit(at.upBytesPerS)} keeps ${told.join(" with ")}`;
   }
 
   #look(answer, looked) {
@@ -184,7 +203,7 @@ class Page {
     const more = cut === answer.cut ? "the best" : `${ms(cost.totalS - answer.cost.totalS)} more: ${
       reason(this.plans.all, cost.row, answer.row, answer.at, this.plans.terms)}`;
     const refused = cost.isAllowed ? "" : ", not allowed";
-    const text = `${called(cut)} (${means(candidate, this.facts.has_choice_of_runtimes)}): ${marked(candidate, cost.totalS)}, ${more}${refused}`;
+    const text = `${called(cut)} (${inWords(candidate, this.facts.has_choice_of_runtimes)}): ${marked(candidate, cost.totalS)}, ${more}${refused}`;
     say(byId("looked"), text);
     reader.value = this.plans.cuts.indexOf(cut);
     reader.setAttribute("aria-valuetext", text);
@@ -193,11 +212,12 @@ class Page {
   /** The strip changes with everything but the uplink. */
   #rates(answer) {
     const { situation } = this;
-    const { rtt, queue, slowdown, deadline, follows, objective } = situation;
-    const key = [follows ? situation.ratio : situation.down, follows, rtt, queue, slowdown, deadline, objective, this.ratesChart.width].join();
+    const { rtt, queue, slowdown, deadline, energy, follows, objective } = situation;
+    const way = follows ? situation.ratio : situation.down;
+    const key = [way, follows, rtt, queue, slowdown, deadline, energy, objective, this.ratesChart.width].join();
     if (key !== this.ratesKey) {
       this.ratesKey = key;
-      this.found = this.plans.rates(this.ratesChart.values, (uplink) => situation.atUplink(uplink), situation.by, deadline);
+      this.found = this.plans.rates(this.ratesChart.values, (uplink) => situation.atUplink(uplink), situation.wanted);
       this.ratesChart.draw(this.found);
     }
     this.ratesChart.mark(situation.up);
@@ -217,12 +237,18 @@ class Page {
     const { facts } = this;
     const side = (each) => `${each.cpu || each.device}${each.accelerator ? ` with ${each.accelerator}` : ""} `
       + `(${each.runtime}, ${each.threads} thread${each.threads === 1 ? "" : "s"}${each.slowdown === 1 ? "" : `, ${short(each.slowdown)}× slower`})`;
-    say(byId("pair"), facts.cloud ? `${facts.model.name}: ${side(facts.edge)} and ${side(facts.cloud)}` : `${facts.model.name} on ${side(facts.edge)}`);
+    const model = facts.title.includes(facts.model.name) ? "" : `${facts.model.name}: `;
+    say(byId("pair"), model + side(facts.edge) + (facts.cloud ? ` and ${side(facts.cloud)}` : ""));
     for (const limit of facts.limits) element(byId("notes"), "li", "", `every plan keeps ${limit}`);
     for (const note of facts.notes) element(byId("notes"), "li", "", note);
-    if (facts.candidates.some((each) => each.is_calibrated)) {
-      element(byId("notes"), "li", "", "* a compute time of this plan is calibrated from its neighbours, not measured");
-    }
+    const has = (is) => facts.candidates.some(is);
+    const marks = [
+      [has(({ mark }) => mark === "*"), "* a compute time is calibrated from its neighbours, not measured"],
+      [has(({ mark }) => mark === "^"), "^ a compute time is predicted from other models, not measured"],
+      [has((each) => each.energy_origin === "modelled"), "~ the energy is modelled from measured parts"],
+      [has((each) => each.energy_origin === "assumed"), "? the energy is assumed from a data sheet or a radio's published figures"],
+    ];
+    for (const [is, text] of marks) if (is) element(byId("notes"), "li", "", text);
     const measured = [...new Set([facts.edge, facts.cloud].filter(Boolean).map((each) => each.created.slice(0, 10)))];
     say(byId("made"), `Measured ${measured.join(" and ")}. Model ${facts.model.digest.slice(0, 12)}. Made by cleft-plan show; computed in this page, nothing is sent anywhere.`);
     for (const { name, label } of KINDS) element(byId("legend"), "li", name, label);
@@ -284,17 +310,18 @@ const page = new Page(facts);
 
 /** For the console and for tests: the plan of any situation, by any objective of the page. */
 globalThis.cleft = Object.freeze({
-  at(at, objective = page.situation.by.name, deadlineS = null) {
-    const by = facts.objectives.find((each) => each.name === objective);
-    if (!by) throw new Error(`no objective ${objective}; choose from ${facts.objectives.map((each) => each.name).join(", ")}`);
-    const { row, isLate } = page.plans.choose(at, by, deadlineS);
-    if (isLate) return null;
+  at(at, { objective: name = page.situation.objective, deadlineS = null, energyJ = null } = {}) {
+    const objective = facts.objectives.find((each) => each.name === name);
+    if (!objective) throw new Error(`no objective ${name}; choose from ${facts.objectives.map((each) => each.name).join(", ")}`);
+    const { row, isRefused } = page.plans.choose(at, { objective, deadlineS, energyJ });
+    if (isRefused) return null;
     const { cut, cut_id, codec, edge_runtime, cloud_runtime } = facts.candidates[row];
     const parts = breakdown(page.plans.all, row, at, facts.terms);
     return {
       cut, cut_id, codec, edge_runtime, cloud_runtime,
       predicted_s: latencies(page.plans.all, at)[row],
       stage_s: slowestStages(page.plans.all, at)[row],
+      energy_j: energies(page.plans.all, at)[row],
       breakdown: Object.fromEntries(facts.terms.map((term, place) => [term, parts[place]])),
     };
   },

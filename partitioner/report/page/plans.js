@@ -30,25 +30,26 @@ class Plans {
     const where = (is) => rows.filter((row) => facts.candidates[row][is]);
     this.terms = facts.terms;
     this.candidates = facts.candidates;
-    this.all = new Table(facts.columns, rows);
-    this.frozen = new Table(facts.columns, facts.frozen);
-    this.local = new Table(facts.columns, where("is_local"));
-    this.cloud = new Table(facts.columns, where("is_all_cloud"));
+    this.all = new Table(facts, rows);
+    this.frozen = new Table(facts, facts.frozen);
+    this.local = new Table(facts, where("is_local"));
+    this.cloud = new Table(facts, where("is_all_cloud"));
     this.cuts = cutsOf(facts.candidates);
     this.cutOfRow = new Map(this.cuts.flatMap((cut) => cut.rows.map((row) => [row, cut])));
   }
 
-  /** The best row in a situation; where none is in time, the fastest, and ``isLate``. */
-  choose(at, objective, deadlineS) {
-    const row = best(this.frozen, at, objective, deadlineS);
-    const isLate = row < 0;
-    const found = this.frozen.rows[isLate ? argmin(latencies(this.frozen, at)) : row];
-    return { row: found, cut: this.cutOfRow.get(found), isLate };
+  /** The best row in a situation; where none keeps the limits, the one that is best without, and ``isRefused``. */
+  choose(at, wanted) {
+    const row = best(this.frozen, at, wanted);
+    const isRefused = row < 0;
+    const found = this.frozen.rows[isRefused ? best(this.frozen, at, { ...wanted, deadlineS: null, energyJ: null }) : row];
+    return { row: found, cut: this.cutOfRow.get(found), isRefused };
   }
 
   /** Everything about a situation that is drawn or told. */
-  answer(at, objective, deadlineS) {
-    const chosen = this.choose(at, objective, deadlineS);
+  answer(at, wanted) {
+    const { objective } = wanted;
+    const chosen = this.choose(at, wanted);
     const pricesS = latencies(this.all, at);
     const stagesS = slowestStages(this.all, at);
     const scores = objective.kind === "lexicographic" ? pricesS : scoresOf(objective, this.all, at, pricesS);
@@ -56,7 +57,9 @@ class Plans {
       const row = cut === chosen.cut ? chosen.row : this.#bestOf(cut, scores, pricesS);
       return [cut, this.#cost(row, at, pricesS[row])];
     }));
-    return { ...chosen, at, objective, pricesS, stagesS, scores, costs, cost: costs.get(chosen.cut) };
+    const energiesJ = energies(this.all, at);
+    const within = withinLimits(this.all, at, wanted, pricesS);
+    return { ...chosen, at, objective, pricesS, stagesS, energiesJ, within, scores, costs, cost: costs.get(chosen.cut) };
   }
 
   #bestOf(cut, scores, pricesS) {
@@ -76,23 +79,23 @@ class Plans {
     return { row, totalS, parts, isAllowed: this.candidates[row].is_allowed };
   }
 
-  /** Cuts that are allowed and in time but for the chosen one, best first. */
-  others(answer, deadlineS) {
+  /** Cuts that keep all limits but for the chosen one, best first. */
+  others(answer) {
     const rank = (cut) => answer.costs.get(cut).row;
     return this.cuts
       .filter((cut) => cut !== answer.cut && answer.costs.get(cut).isAllowed)
-      .filter((cut) => deadlineS === null || answer.costs.get(cut).totalS <= deadlineS)
+      .filter((cut) => answer.within === null || answer.within[rank(cut)])
       .sort((a, b) => answer.scores[rank(a)] - answer.scores[rank(b)]
         || answer.pricesS[rank(a)] - answer.pricesS[rank(b)]);
   }
 
   /** What is best at every uplink: spans of cuts, and latencies of the cloud, the device and the best at ``values``. */
-  rates(values, atUplink, objective, deadlineS) {
+  rates(values, atUplink, wanted) {
     const least = (table, at) => latencies(table, at).reduce((low, each) => Math.min(low, each), Infinity);
     const asked = new Map();
     const choose = (uplink) => {
       if (!asked.has(uplink)) {
-        const row = best(this.frozen, atUplink(uplink), objective, deadlineS);
+        const row = best(this.frozen, atUplink(uplink), wanted);
         asked.set(uplink, row < 0 ? null : this.frozen.rows[row]);
       }
       return asked.get(uplink);

@@ -12,6 +12,7 @@ const SLIDERS = {
   queue: { label: "Wait for the worker", unit: "ms", per: 1e-3, low: 0.1, high: 5000, hasZero: true, least: 0 },
   slowdown: { label: "Worker slower by", unit: "×", per: 1, low: 1, high: 50, least: 1e-3 },
   deadline: { label: "Deadline", unit: "ms", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
+  energy: { label: "Energy of a frame", unit: "mJ", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
 };
 
 /** The value, in shown units, at a slider's position; null is no limit. */
@@ -34,6 +35,7 @@ class Situation {
   constructor(facts) {
     const { link } = facts;
     this.objectives = facts.objectives;
+    this.names = Object.keys(SLIDERS).filter((name) => name !== "energy" || facts.has_energy);
     this.given = {
       up: link.up_bytes_per_s,
       down: link.down_bytes_per_s,
@@ -41,6 +43,7 @@ class Situation {
       queue: facts.load.queue_s,
       slowdown: facts.load.slowdown,
       deadline: facts.deadline_s,
+      energy: facts.max_energy_j,
       follows: true,
       objective: facts.objective.name,
     };
@@ -68,8 +71,10 @@ class Situation {
     return { ...this.at, upBytesPerS, downBytesPerS: this.follows ? upBytesPerS * this.ratio : this.down };
   }
 
-  get by() {
-    return this.objectives.find((each) => each.name === this.objective) ?? this.objectives[0];
+  /** What is asked of a plan, as the model takes it. */
+  get wanted() {
+    const objective = this.objectives.find((each) => each.name === this.objective) ?? this.objectives[0];
+    return { objective, deadlineS: this.deadline, energyJ: this.energy };
   }
 
   /** Set one slider's value in SI; a downlink that is set follows no longer. */
@@ -109,8 +114,9 @@ class Situation {
 
   /** What differs from what was given, as ``up=2&by=throughput``. */
   get address() {
-    const parts = Object.keys(SLIDERS)
-      .filter((name) => this[name] !== this.given[name] && !(name === "down" && this.follows))
+    const isImplied = this.follows && this.ratio === this.given.down / this.given.up;
+    const parts = this.names
+      .filter((name) => this[name] !== this.given[name] && !(name === "down" && isImplied))
       .map((name) => `${name}=${this.shown(name) ?? "none"}`);
     if (this.objective !== this.given.objective) parts.push(`by=${encodeURIComponent(this.objective)}`);
     return parts.join("&");
@@ -121,7 +127,7 @@ class Situation {
     this.reset();
     for (const part of address.split("&")) {
       const [name, text = ""] = part.split("=");
-      if (Object.hasOwn(SLIDERS, name)) {
+      if (this.names.includes(name)) {
         const value = text === "none" && SLIDERS[name].hasNone ? null : this.read(name, text || "-");
         if (value !== undefined) this.set(name, value);
       } else if (name === "by") {
@@ -133,10 +139,12 @@ class Situation {
 
   /** The situation in one sentence. */
   get sentence() {
-    const load = this.queue === 0 && this.slowdown === 1 ? "worker idle"
-      : `worker ${short(this.slowdown)} times slower with ${ms(this.queue)} of waiting`;
+    const slower = this.slowdown === 1 ? [] : [`worker ${short(this.slowdown)} times slower`];
+    const waits = this.queue === 0 ? [] : [`${ms(this.queue)} of waiting for the worker`];
+    const load = [...slower, ...waits].join(", ") || "worker idle";
     const deadline = this.deadline === null ? "" : `, within ${ms(this.deadline)}`;
+    const energy = this.energy === null ? "" : `, with at most ${joules(this.energy)}`;
     return `${mbit(this.up)} up, ${mbit(this.down)} down, round trip ${ms(this.rtt)}, ${load}; `
-      + `best by ${this.objective}${deadline}.`;
+      + `best by ${this.objective}${deadline}${energy}.`;
   }
 }

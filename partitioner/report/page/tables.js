@@ -18,10 +18,18 @@ function element(parent, tag, className = "", text = "") {
 /** A table of texts; rows and cells are used again. */
 class Cells {
   constructor(table, headings) {
-    const row = element(element(table, "thead"), "tr");
-    headings.forEach(([text, className]) => element(row, "th", className, text).setAttribute("scope", "col"));
-    this.body = element(table, "tbody");
+    const row = this.#of(this.#of(table, "thead", "rowgroup"), "tr", "row");
+    headings.forEach(([text, className]) => this.#of(row, "th", "columnheader", className, text).setAttribute("scope", "col"));
+    this.body = this.#of(table, "tbody", "rowgroup");
     this.classes = headings.map(([, className]) => className);
+    table.setAttribute("role", "table");
+  }
+
+  /** Roles are said outright: on a narrow screen the style lays rows out as cards, which would take them away. */
+  #of(parent, tag, role, className, text) {
+    const made = element(parent, tag, className, text);
+    made.setAttribute("role", role);
+    return made;
   }
 
   /** ``texts``: a row of texts each; the first of each names its row. */
@@ -29,9 +37,9 @@ class Cells {
     const rows = this.body.rows;
     while (rows.length > texts.length) rows[rows.length - 1].remove();
     while (rows.length < texts.length) {
-      const row = element(this.body, "tr");
+      const row = this.#of(this.body, "tr", "row");
       this.classes.forEach((className, place) => {
-        const cell = element(row, place ? "td" : "th", className);
+        const cell = this.#of(row, place ? "td" : "th", place ? "cell" : "rowheader", className);
         if (!place) cell.setAttribute("scope", "row");
       });
     }
@@ -41,19 +49,32 @@ class Cells {
 
 /** Which codec and runtimes a row takes. */
 function means(candidate, hasRuntimes) {
-  const codec = candidate.is_local ? "nothing is sent" : candidate.codec;
+  const codec = candidate.is_local ? "–" : candidate.codec;
   if (!hasRuntimes) return codec;
   return `${codec}, ${candidate.edge_runtime}${candidate.is_local ? "" : ` / ${candidate.cloud_runtime}`}`;
 }
 
-/** A latency with the mark of what was not measured. */
-const marked = (candidate, seconds) => `${ms(seconds)}${candidate.is_calibrated ? "*" : ""}`;
+/** The same for a sentence. */
+function inWords(candidate, hasRuntimes) {
+  const codec = candidate.is_local ? "nothing is sent" : candidate.codec === "source" ? "the original input is sent"
+    : candidate.codec === "none" ? "sent as it is" : `codec ${candidate.codec}`;
+  if (!hasRuntimes) return codec;
+  return `${codec}; ${candidate.edge_runtime}${candidate.is_local ? "" : ` and ${candidate.cloud_runtime}`}`;
+}
+
+const MARKS = { measured: "", modelled: "~", assumed: "?" };
+
+/** A latency, an energy, with the mark of what was not measured. */
+const marked = (candidate, seconds) => `${ms(seconds)}${candidate.mark}`;
+const markedJ = (candidate, value) => `${joules(value)}${MARKS[candidate.energy_origin] ?? ""}`;
 
 class Tables {
   constructor(facts, plans) {
     this.facts = facts;
     this.plans = plans;
     const cuts = [["cut", "name"], ["codec", ""], ["latency", "number"], ["sends", "number"]];
+    if (facts.has_energy) cuts.push(["energy", "number"]);
+    if (facts.candidates.some((each) => each.leakage)) cuts.push(["gives away", "number"]);
     this.runners = new Cells(document.getElementById("runners"), [...cuts, ["why it lost", "why"]]);
     this.allCuts = document.getElementById("all-cuts");
     this.allLayers = document.getElementById("all-layers");
@@ -67,13 +88,13 @@ class Tables {
   }
 
   /** The runners-up, at once. */
-  show(answer, deadlineS) {
+  show(answer) {
     const { terms, all } = this.plans;
-    this.runners.show(this.plans.others(answer, deadlineS).slice(0, RUNNERS).map((cut) => {
+    this.runners.show(this.plans.others(answer).slice(0, RUNNERS).map((cut) => {
       const { row, totalS } = answer.costs.get(cut);
       const lostS = totalS - answer.cost.totalS;
       const why = `${lostS < 0 ? "−" : "+"}${ms(Math.abs(lostS))}: ${reason(all, row, answer.row, answer.at, terms)}`;
-      return [...this.#cut(cut, row, totalS), why];
+      return [...this.#cut(cut, answer, row, totalS), why];
     }));
   }
 
@@ -83,14 +104,17 @@ class Tables {
     this.cuts.show(this.plans.cuts.map((cut) => {
       const { row, totalS, parts } = answer.costs.get(cut);
       const sides = ["device", "network", "cloud"].map((side) => ms(sumOf(parts, side)));
-      return [...this.#cut(cut, row, totalS), ms(answer.stagesS[row]), ...sides];
+      return [...this.#cut(cut, answer, row, totalS), ms(answer.stagesS[row]), ...sides];
     }));
   }
 
-  #cut(cut, row, totalS) {
+  #cut(cut, answer, row, totalS) {
     const candidate = this.plans.candidates[row];
     const sends = cut.isLocal ? "–" : size(this.plans.all.up_bytes[row]);
-    return [cut.label, means(candidate, this.facts.has_choice_of_runtimes), marked(candidate, totalS), sends];
+    const texts = [cut.label, means(candidate, this.facts.has_choice_of_runtimes), marked(candidate, totalS), sends];
+    if (this.facts.has_energy) texts.push(markedJ(candidate, answer.energiesJ[row]));
+    if (this.facts.candidates.some((each) => each.leakage)) texts.push(givesAway(candidate));
+    return texts;
   }
 
   #showLayers() {
@@ -99,6 +123,13 @@ class Tables {
       each, kind[layer], ms(forward_s[layer]), size(output_bytes[layer]), size(weight_bytes[layer]),
     ]));
   }
+}
+
+/** The distance correlation of the input and what crosses; ≤ where it is a bound from other cuts. */
+function givesAway({ leakage, is_local: isLocal }) {
+  if (isLocal) return "nothing";
+  if (!leakage) return "–";
+  return `${leakage.how === "bounded" ? "≤ " : ""}${leakage.distance_correlation.toFixed(2)}`;
 }
 
 /** What one side spends of a frame's time. */

@@ -14,6 +14,14 @@ const inMs = (seconds) => digits(seconds * 1e3);
 /** A time in milliseconds. */
 const ms = (seconds) => `${inMs(seconds)} ms`;
 
+/** An energy; a dash where nobody knows it. */
+function joules(value) {
+  if (Number.isNaN(value)) return "–";
+  const units = [["J", 1], ["mJ", 1e-3], ["µJ", 1e-6], ["nJ", 1e-9]];
+  const [unit, scale] = units.find((each) => Math.abs(value) >= 0.9995 * each[1]) ?? units[value ? 3 : 0];
+  return `${digits(value / scale)} ${unit}`;
+}
+
 /** A size in decimal units. */
 function size(bytes) {
   if (Math.abs(bytes) < 999.5) return `${bytes.toFixed(0)} B`;

@@ -1,0 +1,116 @@
+"""The page chooses as ``Planner.at`` does: the same candidate and the same doubles, over hundreds of situations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from partitioner.cost import RadioUse
+from partitioner.optimize.constraints import Constraints
+from partitioner.optimize.objectives import Objective, objective_of
+from partitioner.planner import Planner
+from partitioner.profile import Profile
+from partitioner.radio import RADIOS
+from tests.browser.choices import RATIO, bounded, planned, shown, situations
+from tests.browser.chromium import Chromium
+from tests.unit.partitioner.synthetic_profiles import cloud_profile, edge_profile, timing
+
+COUNT = 120
+COMPOSED = (
+    "weighted:latency=1,throughput=0.5,energy=0.01",
+    "lexicographic:latency,upload,energy,tolerance=0.3",
+    "lexicographic:upload,throughput",
+)
+
+Written = Callable[..., Path]
+
+
+def check(browser: Chromium, planner: Planner, objective: Objective, *, seed: int, is_round: bool = False) -> int:
+    """Compare answers with and without limits; how many different cuts were chosen."""
+    rng = np.random.default_rng(seed)
+    asked = list(situations(rng, COUNT, is_round=is_round))
+    of_energy = planner.frozen.has_energy
+    wanted = planned(planner, asked, objective)
+    within = [bounded(rng, planner, each, of_energy=of_energy) for each in asked[: COUNT // 4]]
+    for each in within:
+        wanted += planned(planner, [each], objective)
+    asked += within
+    for each, told, right in zip(asked, shown(browser, asked, objective), wanted, strict=True):
+        assert told == right, each
+    assert any(each is None for each in wanted)
+    return len({each["cut"] for each in wanted if each is not None})
+
+
+@pytest.mark.parametrize("name", ["latency", "throughput", "energy", "upload", "deviation"])
+def test_the_page_chooses_as_the_planner_does(
+    name: str, browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
+) -> None:
+    planner = Planner.from_profiles(
+        slow_densenet, densenet, codecs=None, down_per_up=RATIO, radio=RadioUse(model=RADIOS["4g"])
+    )
+    browser.open(written(planner, slow_densenet, densenet))
+    assert check(browser, planner, objective_of(name), seed=1) >= 2
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_it_does_by_several_objectives_and_a_radio_that_falls_asleep(
+    name: str, browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
+) -> None:
+    planner = Planner.from_profiles(
+        slow_densenet,
+        densenet,
+        down_per_up=RATIO,
+        objective=objective_of(name),
+        radio=RadioUse(model=RADIOS["wifi"], frame_interval_s=0.4),
+    )
+    browser.open(written(planner, slow_densenet, densenet))
+    assert browser.evaluate("document.querySelector('#objectives input:checked').value") == planner.objective.name
+    assert check(browser, planner, planner.objective, seed=2) >= 2
+
+
+def test_it_keeps_constraints_and_tells_runtimes_apart(
+    browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
+) -> None:
+    other = replace(densenet, runtime=replace(densenet.runtime, name="other"), energy=None)
+    far = replace(other, whole=other.whole.slowed(0.5), cuts=tuple(cut.slowed(0.5) for cut in other.cuts))
+    constraints = Constraints(max_up_bytes=400_000, min_depth=3, max_deviation=1e9)
+    planner = Planner.from_profiles(
+        [slow_densenet, other.slowed(8)], [densenet, far], down_per_up=RATIO, constraints=constraints
+    )
+    browser.open(written(planner, slow_densenet, densenet))
+    for seed, name in enumerate(("latency", "energy", "throughput")):
+        check(browser, planner, objective_of(name), seed=seed)
+    said = str(browser.evaluate("document.getElementById('notes').innerText"))
+    assert "every plan keeps --max-upload 400kB" in said
+    assert "every plan keeps --min-depth 3" in said
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_equally_good_plans_it_takes_the_same(seed: int, browser: Chromium, written: Written) -> None:
+    rng = np.random.default_rng(seed)
+    edge, cloud = _tied(edge_profile(), rng), _tied(cloud_profile(), rng)
+    planner = Planner.from_profiles(edge, cloud, codecs=None, down_per_up=RATIO)
+    for name in ("latency", "throughput", "upload", "lexicographic:upload,latency,tolerance=0"):
+        wanted = Planner(planner.everything, objective=objective_of(name))
+        browser.open(written(wanted, edge, cloud))
+        check(browser, wanted, wanted.objective, seed=seed, is_round=True)
+
+
+def _tied(profile: Profile, rng: np.random.Generator) -> Profile:
+    """Times of whole quarter seconds and sizes of powers of two: whatever is added is exact, and often equal."""
+
+    def cost(codec):  # type: ignore[no-untyped-def]
+        return replace(codec, up_bytes=int(2 ** rng.integers(10, 14)), encode_s=0.25, decode_s=0.25)
+
+    def some() -> object:
+        return timing(float(rng.integers(0, 4)) * 250)
+
+    cuts = tuple(
+        replace(cut, prefix=some(), suffix=some(), codecs=tuple(map(cost, cut.codecs)), reply_cost=cost(cut.reply_cost))
+        for cut in profile.cuts
+    )
+    return replace(profile, cuts=cuts, source=replace(profile.source, preprocess=timing(250)))
