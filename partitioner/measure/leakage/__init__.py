@@ -52,7 +52,8 @@ DEFAULT_BUDGET_S = 60.0
 LEAST_SAMPLES = 20
 MOST_SAMPLES = 512
 """More are left out, evenly: distances are between all pairs."""
-_FLOAT_BYTES = 4
+_MAP_NUMBERS = 1 << 17
+"""Of one sample's features, as a network is given them."""
 
 Steps = Generator[float, None, LeakageProfile]
 
@@ -133,6 +134,7 @@ class _Measurement:
         self._features = Features(engine, cuts, prepared, held_bytes=held_bytes)
         self._inputs = _Inputs()
         self._squared: dict[str, FloatArray] = {}
+        self._read_s = 0.0
         self._found: dict[str, CutLeakage] = {}
 
     def steps(self) -> Steps:
@@ -144,7 +146,8 @@ class _Measurement:
                 self._found[cut.id] = everything(cut.id)
         left = [cut for cut in self._order() if cut.id not in self._found]
         for group in self._groups(left):
-            if self._is_over and group[0].id not in self._first and group[0] is not left[0]:
+            is_late = self._elapsed() + self._read_s > self._budget_s
+            if is_late and group[0].id not in self._first and group[0] is not left[0]:
                 break
             yield from self._measure(group)
         return self._profile()
@@ -226,16 +229,19 @@ class _Measurement:
         }
         drawn = self._inputs.canvas
         size = drawn.size if drawn is not None and self._network is not None else None
-        most = self._held_bytes // _FLOAT_BYTES // self._count
-        stacks: dict[str, list[FloatArray32]] = {}
+        wanted = drawn.pixels.shape[2:] if drawn is not None else ()
+        stacks: dict[str, FloatArray32] = {}
 
-        def seen(_: int, name: str, array: Array) -> None:
+        def seen(index: int, name: str, array: Array) -> None:
             if size is not None and (laid := as_map(array, size)) is not None:
-                stacks.setdefault(name, []).append(fitted(laid, most))
+                small = fitted(laid, (wanted[0], wanted[1]), _MAP_NUMBERS)
+                stacks.setdefault(name, np.zeros((self._count, *small.shape), np.float32))[index] = small
 
-        self._squared = {**self._inputs.squared}
-        self._squared.update((yield from self._shown(self._features.squared_distances(sizes, seen=seen))))
-        return {name: np.stack(each) for name, each in stacks.items() if name in self._squared}
+        begun_s = self._elapsed()
+        read = yield from self._shown(self._features.squared_distances(sizes, seen=seen))
+        self._read_s = self._elapsed() - begun_s
+        self._squared = {**self._inputs.squared, **read}
+        return {name: each for name, each in stacks.items() if name in read}
 
     def _parts(self, cut: Cut) -> list[FloatArray] | None:
         """Squared distances by each tensor that crosses; None where they cannot be had of one."""
@@ -281,7 +287,8 @@ class _Measurement:
         if found is None:
             return None
         size, factor = found
-        return np.concatenate([resized(each, size) for each in own], axis=1), factor
+        laid = [resized(each, size) for each in own]
+        return np.concatenate(laid, axis=1) if len(laid) > 1 else laid[0], factor
 
     def _profile(self) -> LeakageProfile:
         order = [*self._cuts.candidates, *(cut for cut in self._first.values() if cut not in self._cuts.candidates)]

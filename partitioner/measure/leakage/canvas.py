@@ -134,12 +134,10 @@ def resized(maps: FloatArray32, size: Size) -> FloatArray32:
     return maps
 
 
-def fitted(maps: FloatArray32, numbers: int) -> FloatArray32:
-    """One sample's map with no more than so many numbers, or than one a channel."""
-    height, width = maps.shape[1:]
-    scale = math.sqrt(numbers / maps.size)
-    if scale >= 1:
-        return maps
+def fitted(maps: FloatArray32, wanted: Size, numbers: int) -> FloatArray32:
+    """One sample's map, no larger than the picture to rebuild, and of no more than so many numbers if it can be."""
+    height, width = (min(pair) for pair in zip(maps.shape[1:], wanted, strict=True))
+    scale = min(1.0, math.sqrt(numbers / (len(maps) * height * width)))
     return resized(maps, (max(1, int(height * scale)), max(1, int(width * scale))))
 
 
@@ -154,10 +152,9 @@ def _told_apart(ids: Array) -> FloatArray32:
 
 
 def _weighed(pixels: FloatArray32) -> FloatArray32 | None:
-    """Numbers about their mean that vary by 1 in total; None where they do not vary."""
-    centred = pixels - pixels.mean(axis=0, dtype=np.float64)
-    variance = float((centred**2).sum(axis=(1, 2, 3)).mean())
-    return (centred / math.sqrt(variance)).astype(np.float32) if variance > 0 else None
+    """Numbers that vary by 1 in total; None where they do not vary."""
+    variance = float(pixels.var(axis=0, dtype=np.float64).sum())
+    return pixels / np.float32(math.sqrt(variance)) if variance > 0 else None
 
 
 def _laid(array: Array, size: Size) -> Array | None:

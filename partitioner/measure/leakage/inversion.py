@@ -1,12 +1,13 @@
 """How well the inputs can be rebuilt: the best of several inverters on samples that none of them saw.
 
-Of the samples 60 % train, 20 % choose (the ridge's strength, when the network stops, and which of mean, ridge and
-network it is), and 20 % judge. So the error is no better than it is because the best was picked, and where nothing is
-learnt the mean is picked, whose error is 1. Ridge regression needs distances only: its solution lies in the span of the
-training samples, whatever the number of features.
+Of the samples 60 % train, 20 % choose (the ridge's strength, when the network stops, which of the two it is, and how
+far to trust it: what is judged is a blend with the mean input), and 20 % judge. So the error does not look better
+because the best was picked, and where nothing is learnt it is the mean's, which is 1. Ridge regression needs distances
+only: its solution lies in the span of the training samples, whatever the number of features.
 
 Source: Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998; inner products
-from distances as in classical scaling: Torgerson, Psychometrika 1952.
+from distances as in classical scaling: Torgerson, Psychometrika 1952; blends as in Breiman, "Stacked regressions",
+Machine Learning 1996.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MEAN, RIDGE, NETWORK = "mean", "ridge", "network"
 _STRENGTHS = tuple(10.0**power for power in range(-7, 3))
 """Of the ridge, over the mean squared length of a training sample."""
 _COMPONENTS = 128
+_SURE = 2.0
+"""Standard errors by which a guess must agree with the choosing samples to count at all."""
 _SPREAD_OF_95 = 1.96
 
 
@@ -95,26 +98,44 @@ def invert(
         network: trains one.
         maps: what crosses as maps of one size, and how many times smaller than the canvas they are.
     """
-    wanted = canvas.rows
-    mean = np.broadcast_to(wanted[split.train].mean(axis=0), wanted.shape)
+    mean = canvas.pixels[split.train].mean(axis=0, dtype=np.float64).astype(np.float32)
+    about = Canvas(pixels=canvas.pixels - mean, size=canvas.size)
     axes = _axes(squared, split)
-    guesses: dict[str, FloatArray32] = {MEAN: mean}
+    guesses: dict[str, FloatArray32] = {}
     if axes is not None:
-        guesses[RIDGE] = min(
-            _ridges(axes, wanted, split), key=lambda guess: _squared_error(guess, wanted, split.choose)
-        )
+        ridges = _ridges(axes, about.rows, split)
+        guesses[RIDGE] = min(ridges, key=lambda guess: _squared_error(guess, about.rows, split.choose))
     if axes is not None or maps is not None:
-        components = np.zeros((len(wanted), 1), np.float32) if axes is None else axes.components
+        components = np.zeros((len(mean), 1), np.float32) if axes is None else axes.components
         given = Given(components=components, maps=maps[0] if maps else None, factor=maps[1] if maps else 1)
-        guesses[NETWORK] = network(given, canvas, split, seed=seed)
-    chosen = min(guesses, key=lambda name: _squared_error(guesses[name], wanted, split.choose))
+        guesses[NETWORK] = network(given, about, split, seed=seed)
+    blends = {name: _blended(guess, about.rows, split.choose) for name, guess in guesses.items()}
+    blends[MEAN] = np.zeros_like(about.rows)
+    chosen = min(blends, key=lambda name: (_squared_error(blends[name], about.rows, split.choose), name != MEAN))
+    return _judged(blends[chosen], about.rows, split, chosen)
+
+
+def _blended(guess: FloatArray32, wanted: FloatArray32, choose: Indices) -> FloatArray32:
+    """So much of a guess as does best on the choosing samples, the rest being the mean: all, some, or none of it.
+
+    None where the samples agree with the guess by less than their own spread lets them do by chance.
+    """
+    products = (guess[choose].astype(np.float64) * wanted[choose]).sum(axis=1)
+    length = float(np.vdot(guess[choose], guess[choose]))
+    if length == 0 or products.mean() <= _SURE * products.std(ddof=1) / math.sqrt(len(choose)):
+        return np.zeros_like(guess)
+    share = min(1.0, float(products.sum()) / length)
+    return np.multiply(guess, share, dtype=np.float32)
+
+
+def _judged(guess: FloatArray32, wanted: FloatArray32, split: Split, inverter: str) -> Inversion:
     judged = wanted[split.judge].astype(np.float64)
-    errors = ((guesses[chosen][split.judge] - judged) ** 2).sum(axis=1)
-    bases = ((mean[split.judge] - judged) ** 2).sum(axis=1)
+    errors = ((guess[split.judge] - judged) ** 2).sum(axis=1)
+    bases = (judged**2).sum(axis=1)
     error = float(errors.sum() / bases.sum())
     count = len(errors)
     spread = math.sqrt(count / (count - 1) * float(((errors - error * bases) ** 2).sum())) / float(bases.sum())
-    return Inversion(error=error, interval=_SPREAD_OF_95 * spread, inverter=chosen)
+    return Inversion(error=error, interval=_SPREAD_OF_95 * spread, inverter=inverter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +166,12 @@ def _axes(squared: FloatArray, split: Split) -> _Axes | None:
 
 
 def _ridges(axes: _Axes, wanted: FloatArray32, split: Split) -> Iterator[FloatArray32]:
-    """What ridge regressions of every strength make of the samples."""
-    mean = wanted[split.train].mean(axis=0)
-    fit = axes.scores[split.train].T @ (wanted[split.train] - mean) / len(split.train)
+    """What ridge regressions of every strength make of the samples; what is wanted is about the training mean."""
+    fit = axes.scores[split.train].T @ wanted[split.train] / len(split.train)
     total = float(axes.variances.sum())
     for strength in _STRENGTHS:
         weights = fit / (axes.variances + strength * total)[:, np.newaxis]
-        yield (mean + axes.scores @ weights).astype(np.float32)
+        yield (axes.scores @ weights).astype(np.float32)
 
 
 def _squared_error(guess: FloatArray32, wanted: FloatArray32, indices: Indices) -> float:

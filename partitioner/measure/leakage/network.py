@@ -13,7 +13,6 @@ convolutional neural network", CVPR 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -26,7 +25,9 @@ from partitioner.measure.leakage.inversion import Given, Indices, Split
 _CHANNELS = 64
 _HIDDEN = 32
 _DENSE = 256
-_BATCH = 32
+_MOST_BATCH = 32
+_STEPS = 8
+"""Of an epoch at least, where there are samples enough for batches of four."""
 _RATE = 3e-3
 _DECAY = 1e-3
 _MULTIPLICATIONS = 4e10
@@ -110,14 +111,15 @@ def _model(given: torch.Tensor, wanted: torch.Tensor, factor: int) -> nn.Module:
 def _fit(model: nn.Module, given: torch.Tensor, wanted: torch.Tensor, split: Split) -> None:
     train, choose = torch.from_numpy(split.train), torch.from_numpy(split.choose)
     epochs = _epochs(model, given, len(train))
-    steps = epochs * math.ceil(len(train) / _BATCH)
+    size = max(4, min(_MOST_BATCH, len(train) // _STEPS))
+    steps = epochs * math.ceil(len(train) / size)
     optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps, pct_start=0.1)
     best, best_epoch = math.inf, 0
     kept = _state(model)
     for epoch in range(epochs):
         model.train()
-        for batch in _batches(train):
+        for batch in torch.split(train[torch.randperm(len(train))], size):
             optimiser.zero_grad()
             torch.autograd.backward(_error(model(given[batch]), wanted[batch]))
             optimiser.step()
@@ -141,15 +143,10 @@ def _epochs(model: nn.Module, given: torch.Tensor, samples: int) -> int:
     return int(min(_MOST_EPOCHS, max(_LEAST_EPOCHS, _MULTIPLICATIONS / (3 * work * samples))))
 
 
-def _batches(indices: torch.Tensor) -> Iterator[torch.Tensor]:
-    order = indices[torch.randperm(len(indices))]
-    yield from torch.split(order, _BATCH)
-
-
 def _answers(model: nn.Module, given: torch.Tensor) -> torch.Tensor:
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(part) for part in torch.split(given, _BATCH)])
+        return torch.cat([model(part) for part in torch.split(given, _MOST_BATCH)])
 
 
 def _error(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -164,8 +161,9 @@ def _state(model: nn.Module) -> dict[str, torch.Tensor]:
 def _standardised(values: FloatArray32, train: Indices) -> FloatArray32:
     """Every channel (or column) about its training mean, by its training spread; those that do not vary are 0."""
     axes = (0, 2, 3) if values.ndim == 4 else (0,)
-    mean = values[train].mean(axis=axes, keepdims=True, dtype=np.float64)
-    spread = values[train].std(axis=axes, keepdims=True, dtype=np.float64)
+    mean = values[train].mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+    centred: FloatArray32 = values - mean
+    spread = np.sqrt((centred[train] ** 2).mean(axis=axes, keepdims=True, dtype=np.float64))
     least = 1e-6 * float(spread.max(initial=0.0))
-    scale = np.where(spread > least, 1.0 / np.where(spread > least, spread, 1.0), 0.0)
-    return np.ascontiguousarray((values - mean) * scale, dtype=np.float32)
+    centred *= np.where(spread > least, 1.0 / np.where(spread > least, spread, 1.0), 0.0).astype(np.float32)
+    return centred
