@@ -181,12 +181,13 @@ class _Experiment:
         with Sampler(self._meter) as sampler:
             self._sampler = sampler
             self._begun_s = self._shown_s = time.perf_counter()
-            self._watched_s: list[float] = []
             rest = yield from self._rest(rest_s, windows=_REST_WINDOWS)
             loops = yield from self._rounds(plan, rest)
-            rest += yield from self._rest(plan.loop_s, windows=1)
+            rest_again = yield from self._rest(plan.loop_s, windows=1)
             self._check_alive(since_s=self._begun_s)
-            self._check_alive(since_s=self._watched_s[-2])  # work, then rest
+            if self._last.power_w > together(rest).power_w + self._info.step_w:
+                self._check_alive(since_s=self._last_s)
+            rest += rest_again
         return energy_profile(self._profile, self._info, rest=rest, loops=loops)
 
     def _rest(self, rest_s: float, *, windows: int) -> Generator[float, None, list[Window]]:
@@ -204,10 +205,12 @@ class _Experiment:
             self._order.shuffle(order)
             order.insert(self._order.randint(0, len(order)) if number else 0, plan.cuts[0])
             for index in order:
-                cut = self._cut[index]
-                found[cut.id] += yield from self._watch(self._head(cut), plan.loop_s, windows=1)
+                cut, head = self._cut[index], self._head(self._cut[index])
+                self._last_s = time.perf_counter()
+                (self._last,) = yield from self._watch(head, plan.loop_s, windows=1)
+                found[cut.id].append(self._last)
                 if number == 0 and index == plan.cuts[0]:
-                    self._check_sight(rest, found[cut.id][0])
+                    self._check_sight(rest, self._last)
         return found
 
     def _head(self, cut: Cut) -> Callable[[], object]:
@@ -230,7 +233,6 @@ class _Experiment:
         self, work: Callable[[], object], window_s: float, *, windows: int
     ) -> Generator[float, None, list[Window]]:
         """Do something again and again; after a while, watch it for some windows in a row."""
-        self._watched_s.append(time.perf_counter())
         yield from self._repeat(work, self._lead_s)
         spans: list[tuple[float, int, float]] = []
         for _ in range(windows):
@@ -254,7 +256,5 @@ class _Experiment:
         return runs
 
     def _window(self, begin_s: float, runs: int, end_s: float) -> Window:
-        readings = self._sampler.readings()
-        first = max(0, bisect_left(readings, begin_s, key=lambda each: each.at_s) - 1)
-        energy_j = energy_between(readings[first:], begin_s, end_s)
+        energy_j = energy_between(self._sampler.readings(), begin_s, end_s)
         return Window(runs=runs, duration_s=end_s - begin_s, energy_j=energy_j)

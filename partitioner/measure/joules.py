@@ -76,6 +76,10 @@ def energy_profile(
     Raises:
         MeterError: the meter cannot tell work from rest.
     """
+    if silent := [each for each in map(together, loops.values()) if each.energy_j <= 0]:
+        raise MeterError(
+            f"{info.kind} counted nothing in {silent[0].duration_s:.1f} s of work: its steps are too coarse"
+        )
     whole = loops[_local(profile).id]
     idle_w = _rest_w(rest, info)
     active_w = _active_w(whole, loops, info)

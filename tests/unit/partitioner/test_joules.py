@@ -203,6 +203,12 @@ def test_a_meter_that_cannot_tell_work_from_rest_is_refused():
         energy_profile(chain(), replace(INFO, step_w=0.1), rest=rest(), loops=slightly_more)
 
 
+def test_a_counter_that_does_not_move_while_a_cut_runs_is_refused():
+    found = {**loops(8), "id1": [window(TIMES_S[1], 0.0)] * 3}
+    with pytest.raises(MeterError, match=r"counted nothing in 0\.3 s of work"):
+        energy_profile(chain(), INFO, rest=rest(), loops=found)
+
+
 def test_work_that_varies_is_told_from_a_steady_rest_and_not_from_one_that_varies_as_much():
     """Working at 3, 5 and 9 W: three values alone have an interval of 7.6 W."""
     powers_w = (3.0, 5.0, 9.0)
