@@ -157,7 +157,7 @@ class Page {
     const stageS = answer.stagesS[answer.row];
     const deviation = plans.all.deviation[answer.row];
     const changed = deviation === 0 ? "answers as the whole model does"
-      : deviation >= Number.MAX_VALUE ? "may change the answer without bound" : `changes the answer by ${short(deviation)}`;
+      : deviation >= Number.MAX_VALUE ? "changes the answer without a bound" : `changes the answer by ${digits(deviation * 100)} % of its largest value`;
     const { mark, leakage } = plans.candidates[answer.row];
     const origin = { "*": " One of its compute times is calibrated, not measured.", "^": " One of its compute times is predicted, not measured." };
     const leaks = leakage ? ` What crosses has a distance correlation of ${leakage.distance_correlation.toFixed(2)} with the input`
