@@ -15,7 +15,7 @@ from partitioner.cost.drain import Drain
 from partitioner.cost.pairing import check_sides
 from partitioner.energy import EnergyProfile
 from partitioner.errors import ProfileError, UsageError
-from partitioner.leakage import CutLeakage, bounded
+from partitioner.leakage import CutLeakage, bounded, everything, nothing
 from partitioner.plan import SOURCE
 from partitioner.profile import ALL_CLOUD, ALL_LOCAL, CutProfile, Profile
 from partitioner.units import digits, size
@@ -70,13 +70,15 @@ def rows_of(
 def leakage_of(
     edge: Sequence[Profile], cloud: Sequence[Profile], closed_sets: Mapping[str, frozenset[int]]
 ) -> dict[str, CutLeakage]:
-    """What each cut gives away, by its id, measured or bounded; empty where no profile says. The model leaks alike on
-    any device, so the first that does is taken.
+    """What each cut gives away, by its id, measured or bounded, and both ends by definition; empty where no profile
+    says. The model leaks alike on any device, so the first that does is taken.
     """
     known = next((profile for profile in (*edge, *cloud) if profile.leakage is not None), None)
     if known is None or known.leakage is None:
         return {}
-    return bounded(known.leakage, {cut.id: closed_sets.get(cut.id, cut.depth) for cut in edge[0].cuts})
+    found = bounded(known.leakage, {cut.id: closed_sets.get(cut.id, cut.depth) for cut in edge[0].cuts})
+    ends = {ALL_CLOUD: everything, ALL_LOCAL: nothing}
+    return found | {cut.id: ends[cut.name](cut.id) for cut in edge[0].cuts if cut.name in ends}
 
 
 def check_ends(rows: Sequence[Row]) -> None:
@@ -259,4 +261,4 @@ def _energy_notes(energy: EnergyProfile, runtime: str) -> Iterator[str]:
     if energy.active_w.origin == "assumed":
         yield f"the device's energy{runtime} is assumed ({energy.source})"
     if energy.scope in ("package", "accelerator"):
-        yield f"the device's energy{runtime} is the {energy.scope}'s ({energy.source}): the rest of the device is not in it"
+        yield f"the device's energy{runtime} is that of its {energy.scope} alone ({energy.source})"
