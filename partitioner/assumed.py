@@ -1,11 +1,12 @@
 """Energy from two constants where nobody measured any: a device's power at rest and at work, times measured times.
 
 All of it is marked assumed. A device draws more or less as its layers keep it busy, so this tells cuts apart by their
-time alone.
+time alone. A front that was measured to be quicker than a shallower one takes no less than that.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from partitioner.energy import EnergyProfile, PrefixEnergy, Quantity
@@ -25,6 +26,7 @@ def assumed_energy(profile: Profile, *, idle_w: float, active_w: float, source: 
             "0 or more, and at work, over 0 and no less than at rest"
         )
     net_w = active_w - idle_w
+    prefixes_s = itertools.accumulate((cut.prefix.median_s for cut in profile.cuts), max)
     layers_s = [layer.forward.median_s for layer in profile.layers]
     scale = profile.whole.median_s / sum(layers_s) if sum(layers_s) > 0 else 1.0
     return EnergyProfile(
@@ -39,10 +41,10 @@ def assumed_energy(profile: Profile, *, idle_w: float, active_w: float, source: 
         prefixes=tuple(
             PrefixEnergy(
                 cut_id=cut.id,
-                total_j=_assumed(active_w * cut.prefix.median_s),
-                net_j=_assumed(net_w * cut.prefix.median_s),
+                total_j=_assumed(active_w * prefix_s),
+                net_j=_assumed(net_w * prefix_s),
             )
-            for cut in profile.cuts
+            for cut, prefix_s in zip(profile.cuts, prefixes_s, strict=True)
         ),
         layers=tuple(_assumed(active_w * each_s * scale) for each_s in layers_s),
     )
