@@ -105,6 +105,18 @@ class Comparison:
     cuts: tuple[CutPair, ...]
     notes: tuple[str, ...]
 
+    @property
+    def times(self) -> list[Times]:
+        """Every pair of times."""
+        cuts = [time for each in self.cuts for time in (each.prefix, each.suffix)]
+        return [self.whole, *(each.forward for each in self.layers), *cuts]
+
+    @property
+    def energies(self) -> list[Energies]:
+        """Every pair of energies that are known."""
+        pairs = [self.whole_energy, *(each.energy for each in self.layers), *(each.energy for each in self.cuts)]
+        return [each for each in pairs if each is not None]
+
 
 def compare(a: Profile, b: Profile) -> Comparison:
     """Set two profiles side by side.

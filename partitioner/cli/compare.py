@@ -150,6 +150,8 @@ def _said(pair: Times) -> str:
 
 def _notes(found: Comparison) -> list[str]:
     notes = list(found.notes)
+    origins = {each.how for pair in found.times for each in (pair.a, pair.b)}
+    notes += tables.explained([*origins, *(each.origin for pair in found.energies for each in (pair.a, pair.b))])
     if noise := noise_of({"A": found.a, "B": found.b}):
         notes.append(noise)
     return notes

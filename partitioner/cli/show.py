@@ -69,11 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Gather, then draw or print."""
+    is_page = args.output is not None and args.output.suffix == PAGE
     if args.output is not None:
         check_picture(args.output, formats=(*FORMATS, PAGE))
+    if is_page and args.figure != "all":
+        raise UsageError(f"--figure {args.figure} is of pictures; a page has all that can be shown")
     args.edge = [args.profile, *args.edge]
     if not _has_link(args):
         args.link = _DEFAULT_LINK
+    elif not args.cloud:
+        raise UsageError("a link is for plans: give the worker's profile with --cloud")
     link = link_of(args)
     edge, cloud = profiles_of(args)
     edge = with_power(args, edge)
@@ -83,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
         planner = planner_of(args, objective=objective_of(args.objective), down_per_up=ratio)
     shown = Shown(edge=edge[0], plans=plans_of(planner, link, worker_load(args)) if planner else None)
     wanted = _wanted(args, shown)
-    if args.output is not None and args.output.suffix == PAGE:
+    if is_page:
         write_page(planner, edge[0], cloud, link=link, path=args.output)
     elif args.output is not None:
         write(shown, wanted, args.output)
     if args.json:
         print_json(answer(shown, wanted))
     elif args.output is not None:
-        print(f"wrote {args.output}: {', '.join(wanted)} of {shown.edge.model_name}")
+        print(f"wrote {args.output}: {'a page' if is_page else ', '.join(wanted)} of {shown.edge.model_name}")
     else:
         _print(shown, wanted)
     return 0
@@ -206,7 +211,7 @@ def _print(shown: Shown, wanted: Sequence[str]) -> None:
     for name, (headings, rows) in found.items():
         print()
         print_table(headings, rows, left=_LEFT[name])
-    for note in (*tables.explained(list(found.values())), *_notes(shown)):
+    for note in _notes(shown):
         print(f"note: {note}")
 
 
@@ -244,10 +249,17 @@ def _layers_s(profile: Profile) -> float:
 
 def _notes(shown: Shown) -> list[str]:
     edge, plans = shown.edge, shown.plans
-    notes = [noise for noise in [noise_of({"device": edge})] if noise]
+    origins = {layer.forward.how for layer in edge.layers}
+    energies = {each.origin for each in edge.energy.layers} if edge.energy else set()
     if plans:
-        origins = [each.energy.origin for each in plans.cuts if each.energy]
-        notes = [*plans.table.notes, *energy_notes(plans.table, origins, plans.link)]
+        origins |= {
+            "predicted" if each.candidate.is_predicted else "calibrated" for each in plans.cuts if each.candidate.mark
+        }
+        energies |= {each.energy.origin for each in plans.cuts if each.energy}
+        notes = [*plans.table.notes, *energy_notes(plans.table, energies, plans.link), *tables.explained(origins)]
+    else:
+        noise = noise_of({"device": edge})
+        notes = [*([noise] if noise else []), *tables.explained(origins | energies)]
     if edge.whole.median_s > 0 and edge.layers:
         total_s = _layers_s(edge)
         notes.append(f"the layers add up to {ms(total_s)}, {total_s / edge.whole.median_s - 1:+.1%} of the whole")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from partitioner.compare import Comparison
 from partitioner.errors import UsageError
@@ -17,7 +17,7 @@ from partitioner.files import check_writable, replace_bytes, replace_text
 from partitioner.link import Link
 from partitioner.planner import Planner
 from partitioner.profile import Profile
-from partitioner.report.figures_axes import WIDTH_IN, style
+from partitioner.report.figures_axes import TITLE, WIDTH_IN, style
 from partitioner.report.figures_compare import draw_comparison
 from partitioner.report.figures_cuts import draw_cuts, has_energies
 from partitioner.report.figures_layers import MOST_WHISKERS, draw_layers
@@ -27,11 +27,13 @@ from partitioner.report.shown import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Text
 
 FIGURES = ("layers", "cuts", "rates", "pareto")
 FORMATS = (".png", ".svg", ".pdf")
 
 _DOTS_PER_INCH = 200
+_PLACES = 5
 _HEIGHTS_IN = {"layers": 3.0, "cuts": 3.3, "rates": 3.1, "pareto": 3.1}
 _MORE_IN = 1.4
 _COMPARISON_IN = 4.4
@@ -70,10 +72,25 @@ def draw(shown: Shown, wanted: Sequence[str]) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.05))
     parts = figure.subfigures(len(wanted), 1, squeeze=False, height_ratios=heights)[:, 0]
     finish = [_draw(part, shown, name) for part, name in zip(parts, wanted, strict=True)]
-    figure.draw_without_rendering()
+    settle(figure)
     for each in finish:
         each()
     return figure
+
+
+def settle(figure: Figure) -> None:
+    """Lay a page out for good, to 1e-5 of its size: the last bits of a layout are not the same twice."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(_PLACES))
+    for axes in figure.axes:
+        axes.set_position(Bbox(axes.get_position().get_points().round(_PLACES)))
+    for title in figure.findobj(lambda each: each.get_gid() == TITLE):
+        x, y = cast("Text", title).get_position()
+        cast("Text", title).set_position((round(x, _PLACES), round(y, _PLACES)))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -115,6 +132,7 @@ def write_comparison(found: Comparison, path: Path) -> None:
     with style():
         figure = Figure(figsize=(WIDTH_IN, _COMPARISON_IN), layout="constrained")
         draw_comparison(figure, found)
+        settle(figure)
         save(figure, path)
 
 

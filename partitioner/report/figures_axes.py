@@ -20,6 +20,7 @@ from partitioner.cost import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import FigureBase
     from matplotlib.text import Text
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, YELLOW = (
@@ -35,6 +36,8 @@ BLACK, GREY, PALE = "#000000", "#8C8C8C", "#E8EEF3"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
 
 WIDTH_IN = 7.16
+TITLE = "title"
+"""Marks a figure's title among everything that is drawn."""
 MOST_LABELS = 34
 """Of an axis with a name for everything on it."""
 _LABEL_SPACE = 1 / 44
@@ -96,6 +99,11 @@ def style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
+
+
+def entitle(figure: FigureBase, text: str) -> None:
+    """Write a figure's title, above it to the left."""
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", gid=TITLE)
 
 
 @dataclass(frozen=True, slots=True)

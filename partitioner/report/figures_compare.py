@@ -18,6 +18,7 @@ from partitioner.report.figures_axes import (
     GREY,
     MOST_LABELS,
     ORANGE,
+    entitle,
     name_layers,
     plain_logarithmic,
     time_scale,
@@ -36,7 +37,7 @@ def draw_comparison(figure: FigureBase, found: Comparison) -> None:
     name = found.a.model_name
     ratio = found.whole.ratio
     whole = "" if ratio is None else f": the whole takes {digits(ratio)} times as long on B"
-    figure.suptitle(f"{name}, A and B{whole}", x=0.01, ha="left", weight="bold")
+    entitle(figure, f"{name}, A and B{whole}")
     _draw_times(times, found)
     _draw_ratios(ratios, found.layers)
     name_layers(ratios, [pair.a.id for pair in found.layers])

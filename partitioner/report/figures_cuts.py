@@ -26,6 +26,7 @@ from partitioner.report.figures_axes import (
     VERMILION,
     YELLOW,
     energy_scale,
+    entitle,
     name_layers,
     shortened,
     time_scale,
@@ -69,7 +70,7 @@ def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
     rows = figure.subplots(2 if has_energy else 1, 1, sharex=True, squeeze=False)
     name, axes = link_name(plans.link), rows[0][0]
     what = "latency and the device's energy" if has_energy else "latency"
-    figure.suptitle(f"{model} over {name}: {what} against the cut", x=0.01, ha="left", weight="bold")
+    entitle(figure, f"{model} over {name}: {what} against the cut")
     totals_s = [each.predicted_s for each in plans.cuts]
     top_s = _top(plans, totals_s)
     factor, unit = time_scale(top_s)

@@ -21,6 +21,7 @@ from partitioner.report.figures_axes import (
     VERMILION,
     bytes_logarithmic,
     energy_scale,
+    entitle,
     name_layers,
     time_scale,
 )
@@ -42,7 +43,7 @@ def draw_layers(figure: FigureBase, profile: Profile, plans: Plans | None) -> No
     heights = (3, *((2,) if is_apart else ()), *((2,) if energy else ()))
     rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     times = rows[0]
-    figure.suptitle(f"{profile.model_name} on {device_of(profile)}: its layers", x=0.01, ha="left", weight="bold")
+    entitle(figure, f"{profile.model_name} on {device_of(profile)}: its layers")
     _shade(times, profile, plans, is_named=True)
     _draw_times(times, profile.layers)
     for axes in rows[1:]:

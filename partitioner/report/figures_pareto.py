@@ -21,6 +21,7 @@ from partitioner.report.figures_axes import (
     VERMILION,
     bytes_symmetric,
     energy_scale,
+    entitle,
     is_clear,
     plain_logarithmic,
     shortened,
@@ -43,9 +44,7 @@ def draw_pareto(figure: FigureBase, model: str, plans: Plans) -> Callable[[], No
     shown = plans.front
     others = [each.name for each in shown.objectives if each.name != "latency"]
     row = figure.subplots(1, len(others), squeeze=False)[0]
-    figure.suptitle(
-        f"{model} over {link_name(plans.link)}: plans that no other beats", x=0.01, ha="left", weight="bold"
-    )
+    entitle(figure, f"{model} over {link_name(plans.link)}: plans that no other beats")
     later = [_diagram(axes, shown, other, plans.chosen) for axes, other in zip(row, others, strict=True)]
     handles, labels = row[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)

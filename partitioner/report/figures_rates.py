@@ -14,7 +14,7 @@ import numpy as np
 
 from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.planner import Breakpoint
-from partitioner.report.figures_axes import BLACK, GREY, SERIES, VERMILION, plain_logarithmic, shortened
+from partitioner.report.figures_axes import BLACK, GREY, SERIES, VERMILION, entitle, plain_logarithmic, shortened
 from partitioner.report.shown import Line, Plans, Rates
 from partitioner.units import joules, ms
 
@@ -36,12 +36,10 @@ def draw_rates(figure: FigureBase, model: str, plans: Plans) -> None:
     assert rates is not None
     what = "least energy" if rates.is_energy else "best plan"
     axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(8, 1))
-    figure.suptitle(
+    entitle(
+        figure,
         f"{model}: {what} against uplink rate (down {rates.down_per_up:.3g} times as fast, "
         f"round trip {ms(rates.rtt_s)})",
-        x=0.01,
-        ha="left",
-        weight="bold",
     )
     low, high = _range(rates, plans.link)
     grid = np.geomspace(low, high, _POINTS)

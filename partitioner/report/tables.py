@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from partitioner import units
 from partitioner.energy import Quantity
@@ -18,10 +18,10 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows."""
 
 _EXPLAINED = {
-    "*": "inferred from measured neighbours",
-    "^": "predicted from other models",
-    "~": "modelled from what was measured",
-    "?": "assumed from a data sheet or other devices",
+    "calibrated": "inferred from measured neighbours",
+    "predicted": "predicted from other models",
+    "modelled": "computed from what was measured",
+    "assumed": "assumed, from a data sheet or other devices",
 }
 
 
@@ -86,10 +86,9 @@ def joules(value: Quantity | None) -> str:
     return f"{units.joules(value.value)}{MARKS[value.origin]}"
 
 
-def explained(tables: Sequence[Table]) -> list[str]:
-    """What the marks mean that stand in these tables."""
-    cells = {cell[-1] for _, rows in tables for row in rows for cell in row[2:] if cell}
-    return [f"{mark} {meaning}" for mark, meaning in _EXPLAINED.items() if mark in cells]
+def explained(origins: Collection[str]) -> list[str]:
+    """What the marks of these origins mean."""
+    return [f"{MARKS[origin]} {meaning}" for origin, meaning in _EXPLAINED.items() if origin in origins]
 
 
 def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
