@@ -129,7 +129,7 @@ def test_axes_have_names_with_units() -> None:
         "energy, J",
         "latency, ms",
         "best",
-        "energy, mJ",
+        "energy, J",
         "bytes sent up",
     ]
     names = {axes.get_xlabel() for axes in every}
