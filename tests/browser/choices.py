@@ -27,6 +27,7 @@ class Asked:
     load: Load
     deadline_s: float | None = None
     max_energy_j: float | None = None
+    max_leakage: float | None = None
 
     @property
     def situation(self) -> dict[str, float]:
@@ -70,7 +71,13 @@ def bounded(rng: np.random.Generator, planner: Planner, asked: Asked, *, of_ener
 
 def planned(planner: Planner, asked: list[Asked], objective: Objective) -> list[Mapping[str, object] | None]:
     """What ``Planner.at`` says within the limits of the first, as the page tells it; None where no plan keeps them."""
-    kept = replace(planner.constraints, deadline_s=asked[0].deadline_s, max_energy_j=asked[0].max_energy_j)
+    first = asked[0]
+    kept = replace(
+        planner.constraints,
+        deadline_s=first.deadline_s,
+        max_energy_j=first.max_energy_j,
+        max_leakage=first.max_leakage,
+    )
     same = Planner(planner.everything, constraints=kept, objective=objective)
     return [_planned(same, each) for each in asked]
 
@@ -98,7 +105,15 @@ def _planned(planner: Planner, asked: Asked) -> Mapping[str, object] | None:
 def shown(browser: Chromium, asked: list[Asked], objective: Objective) -> list[Mapping[str, object] | None]:
     """What the page that is open says to each."""
     questions = [
-        [each.situation, {"objective": objective.name, "deadlineS": each.deadline_s, "energyJ": each.max_energy_j}]
+        [
+            each.situation,
+            {
+                "objective": objective.name,
+                "deadlineS": each.deadline_s,
+                "energyJ": each.max_energy_j,
+                "leakage": each.max_leakage,
+            },
+        ]
         for each in asked
     ]
     return browser.call("(questions) => questions.map((each) => cleft.at(...each))", questions)  # type: ignore[return-value]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from partitioner.cost import RadioUse
+from partitioner.leakage import CutLeakage, LeakageProfile
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import Objective, objective_of
 from partitioner.planner import Planner
@@ -88,6 +89,38 @@ def test_it_keeps_constraints_and_tells_runtimes_apart(
     said = str(browser.evaluate("document.getElementById('notes').innerText"))
     assert "every plan keeps --max-upload 400kB" in said
     assert "every plan keeps --min-depth 3" in said
+
+
+@pytest.mark.parametrize("given", [None, 0.6])
+def test_a_bound_on_what_crosses_freezes_the_same_candidates(
+    given: float | None, browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
+) -> None:
+    rng = np.random.default_rng(5)
+    figures = rng.permutation(np.linspace(0.05, 0.999, len(densenet.cuts))).round(3).tolist()
+    leakage = LeakageProfile(
+        samples=64,
+        inverter="",
+        cuts=tuple(
+            CutLeakage(cut_id=cut.id, distance_correlation=figure)
+            for cut, figure in zip(densenet.cuts, figures, strict=True)
+            if cut.crossing and cut.depth % 7
+        ),
+    )
+    edge = replace(slow_densenet, leakage=leakage)
+    planner = Planner.from_profiles(
+        edge, densenet, codecs=None, down_per_up=RATIO, constraints=Constraints(max_leakage=given)
+    )
+    browser.open(written(planner, edge, densenet))
+    shown_at = browser.evaluate("document.getElementById('leakage-number').value")
+    assert shown_at == ("" if given is None else str(given))
+    cuts = set()
+    for name in ("latency", "energy", "upload"):
+        for bound in (None, 1.0, 0.8, 0.35, figures[100], 0.0):
+            asked = [replace(each, max_leakage=bound) for each in situations(rng, 20)]
+            wanted = planned(planner, asked, objective_of(name))
+            assert shown(browser, asked, objective_of(name)) == wanted, (name, bound)
+            cuts |= {each["cut"] for each in wanted if each is not None}
+    assert len(cuts) >= 5
 
 
 @pytest.mark.parametrize("seed", range(4))

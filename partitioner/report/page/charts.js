@@ -79,10 +79,11 @@ class CutsChart extends Picture {
     this.layers = layers;
     this.columns = cuts.filter((cut) => !cut.isBranch).filter((cut, place, all) => all[place - 1]?.depth !== cut.depth);
     this.branches = cuts.filter((cut) => cut.isBranch);
+    this.#gradient();
     this.grid = node(svg, "g");
     this.areas = [...KINDS].reverse().map((kind) => node(svg, "path", { class: `area ${kind.name}` }));
     this.refused = node(svg, "path", { class: "refused" });
-    this.torn = node(svg, "path", { class: "torn" });
+    this.torn = node(svg, "path", { fill: "url(#torn)" });
     this.deadline = node(svg, "path", { class: "deadline" });
     this.diamonds = node(svg, "path", { class: "branches" });
     this.looked = node(svg, "path", { class: "looked" });
@@ -164,10 +165,17 @@ class CutsChart extends Picture {
     )).join(""));
   }
 
-  /** Columns that go on beyond the top end in a dashed line. */
+  /** What columns that go on beyond the top fade out with. */
+  #gradient() {
+    const gradient = node(node(this.svg, "defs"), "linearGradient", { id: "torn", x1: 0, y1: 0, x2: 0, y2: 1 });
+    for (const [offset, opacity] of [[0, 0.85], [1, 0]]) {
+      node(gradient, "stop", { class: "fade", offset, "stop-opacity": opacity });
+    }
+  }
+
   #torn(costs, topS) {
     const spans = this.#spans(costs, (cost) => cost.totalS > topS);
-    this.torn.setAttribute("d", spans.map(([from, to]) => `M${from} ${this.top}H${to}`).join(""));
+    this.torn.setAttribute("d", spans.map(([from, to]) => `M${from} ${this.top}H${to}v34H${from}z`).join(""));
   }
 
   #spans(costs, isIn) {

@@ -1,6 +1,6 @@
 /* Sliders with the number they stand at, presets and objectives. Whatever is set is in the situation; these show it. */
 
-const GROUPS = { link: ["up", "down", "rtt"], load: ["queue", "slowdown"], wanted: ["deadline", "energy"] };
+const GROUPS = { link: ["up", "down", "rtt"], load: ["queue", "slowdown"], wanted: ["deadline", "energy", "leakage"] };
 
 /** Whether a situation is over this link. */
 function isAt(link, situation) {
@@ -16,7 +16,7 @@ class Controls {
     this.sliders = new Map();
     for (const [group, names] of Object.entries(GROUPS)) {
       for (const name of names) {
-        if (name !== "energy" || facts.has_energy) this.sliders.set(name, this.#slider(byId(group), name));
+        if (situation.names.includes(name)) this.sliders.set(name, this.#slider(byId(group), name));
       }
     }
     this.follows = this.#follows();
@@ -38,7 +38,7 @@ class Controls {
       range.style.setProperty("--filled", `${(position / STEPS) * 100}%`);
       const text = value === null ? "" : String(value);
       if (document.activeElement !== number && number.value !== text) number.value = text;
-      range.setAttribute("aria-valuetext", value === null ? "none" : `${value} ${slider.unit}`);
+      range.setAttribute("aria-valuetext", value === null ? "none" : `${value} ${slider.unit}`.trim());
       number.removeAttribute("aria-invalid");
     }
     this.follows.checked = situation.follows;
@@ -63,7 +63,8 @@ class Controls {
     const value = element(row, "span", "value");
     const number = element(value, "input");
     Object.assign(number, { type: "number", inputMode: "decimal", step: "any", min: String(slider.least), id: `${name}-number` });
-    number.setAttribute("aria-label", `${slider.label}, ${slider.unit === "×" ? "times" : slider.unit}`);
+    const unit = { "×": ", times", "": "" }[slider.unit] ?? `, ${slider.unit}`;
+    number.setAttribute("aria-label", slider.label + unit);
     if (slider.hasNone) number.placeholder = "none";
     element(value, "span", "unit", slider.unit);
     const range = element(row, "input");

@@ -8,6 +8,7 @@ own cut for some link, so that the cost of every cut can be drawn.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def facts_of(
     rows = _shown(table, frozen)
     shown = table.take(np.array(rows, dtype=np.int64))
     places = {id(candidate): place for place, candidate in enumerate(shown.candidates)}
-    limits = planner.constraints.limits(table)
+    firm = replace(planner.constraints, max_leakage=None).limits(table)
     return {
         "schema": SCHEMA,
         "title": title,
@@ -56,13 +57,15 @@ def facts_of(
         "objective": _objective(planner.objective),
         "objectives": [_objective(each) for each in _offered(planner)],
         "deadline_s": planner.constraints.deadline_s,
+        "max_leakage": planner.constraints.max_leakage,
         "max_energy_j": planner.constraints.max_energy_j,
-        "limits": [limit.write(limit.asked) for limit in limits],
+        "limits": [limit.write(limit.asked) for limit in firm],
         "terms": list(TERMS),
         "columns": _columns(shown),
         "radio": _radio(table),
         "has_energy": planner.frozen.has_energy,
-        "candidates": _candidates(shown, feasible(limits, len(table))[rows].tolist()),
+        "has_leakage": table.has_leakage,
+        "candidates": _candidates(shown, feasible(firm, len(table))[rows].tolist()),
         "frozen": [places[id(candidate)] for candidate in planner.frozen.candidates],
         "has_choice_of_runtimes": table.has_choice_of_runtimes,
         "layers": _layers(edge),
@@ -71,7 +74,9 @@ def facts_of(
 
 
 def _shown(table: CandidateTable, frozen: set[int]) -> list[int]:
-    """Rows that are frozen, or that nothing beats within their own cut."""
+    """Rows that are frozen, or that nothing beats within their own cut; all, where more bytes may cost less energy."""
+    if table.has_energy and table.radio.stays_awake:
+        return list(range(len(table)))
     by_cut: dict[str, list[int]] = {}
     for row, candidate in enumerate(table.candidates):
         by_cut.setdefault(candidate.cut_id, []).append(row)
@@ -84,9 +89,10 @@ def _shown(table: CandidateTable, frozen: set[int]) -> list[int]:
 
 def _terms(table: CandidateTable) -> FloatArray:
     """(n, k): what links, loads, objectives and limits weigh."""
-    known = [getattr(table, name) for name in (*_PRICED, "edge_bytes", "cloud_bytes")]
-    drained = [np.nan_to_num(getattr(table, name), nan=np.inf) for name in _DRAINED]
-    return np.stack([*known, *drained], axis=1)
+    rest_s = table.compute_s - table.edge_s - table.cloud_s
+    known = [getattr(table, name) for name in (*_PRICED, "edge_bytes", "cloud_bytes") if name != "compute_s"]
+    drained = [np.nan_to_num(each, nan=np.inf) for each in (table.head_j + table.codec_j, table.idle_w)]
+    return np.stack([rest_s, *known, *drained], axis=1)
 
 
 def _columns(table: CandidateTable) -> dict[str, list[float | None]]:

@@ -130,6 +130,36 @@ function ranks(objective, table, at, pricesS, among) {
   return found;
 }
 
+/** Whether a row is as good as another in every term. */
+const beats = (terms, row, other) => terms.every((term) => term[row] <= term[other]);
+
+/** Rows that no other beats in every term that a link, a load or an objective weighs, and both extremes: places in the
+    table, ascending. Mirrors planner._unbeaten; where a radio that is kept busy need not wake up, nothing beats. */
+function unbeaten(table, candidates) {
+  const places = table.rows.map((_, place) => place);
+  const knowsEnergy = table.head_j.some((each) => !Number.isNaN(each));
+  if (knowsEnergy && table.radio.frame_interval_s !== null) return places;
+  const { edge_s, cloud_s, tail_s, remote, up_bytes, down_bytes, deviation } = table;
+  const rest_s = table.compute_s.map((each, row) => each - edge_s[row] - cloud_s[row]);
+  const terms = [edge_s, cloud_s, tail_s, rest_s, remote, up_bytes, down_bytes];
+  const known = (value) => (Number.isNaN(value) ? Infinity : value);
+  if (knowsEnergy) {
+    terms.push(table.head_j.map((each, row) => known(each + table.codec_j[row])), table.idle_w.map(known));
+  }
+  terms.push(deviation);
+  const order = places.slice().sort((a, b) => {
+    const term = terms.find((each) => each[a] !== each[b]);
+    return term ? term[a] - term[b] : a - b;
+  });
+  const kept = [];
+  for (const place of order) {
+    if (!kept.some((other) => beats(terms, other, place))) kept.push(place);
+  }
+  const is = (name) => places.filter((place) => candidates[table.rows[place]][name]);
+  const found = new Set([...kept, ...is("is_local"), ...is("is_all_cloud").slice(0, 1)]);
+  return [...found].sort((a, b) => a - b);
+}
+
 /** Which rows keep the limits that depend on the link; null where there are none. */
 function withinLimits(table, at, { deadlineS, energyJ }, pricesS) {
   if (deadlineS === null && energyJ === null) return null;

@@ -212,9 +212,9 @@ class Page {
   /** The strip changes with everything but the uplink. */
   #rates(answer) {
     const { situation } = this;
-    const { rtt, queue, slowdown, deadline, energy, follows, objective } = situation;
+    const { rtt, queue, slowdown, deadline, energy, leakage, follows, objective } = situation;
     const way = follows ? situation.ratio : situation.down;
-    const key = [way, follows, rtt, queue, slowdown, deadline, energy, objective, this.ratesChart.width].join();
+    const key = [way, follows, rtt, queue, slowdown, deadline, energy, leakage, objective, this.ratesChart.width].join();
     if (key !== this.ratesKey) {
       this.ratesKey = key;
       this.found = this.plans.rates(this.ratesChart.values, (uplink) => situation.atUplink(uplink), situation.wanted);
@@ -310,10 +310,10 @@ const page = new Page(facts);
 
 /** For the console and for tests: the plan of any situation, by any objective of the page. */
 globalThis.cleft = Object.freeze({
-  at(at, { objective: name = page.situation.objective, deadlineS = null, energyJ = null } = {}) {
+  at(at, { objective: name = page.situation.objective, deadlineS = null, energyJ = null, leakage = facts.max_leakage } = {}) {
     const objective = facts.objectives.find((each) => each.name === name);
     if (!objective) throw new Error(`no objective ${name}; choose from ${facts.objectives.map((each) => each.name).join(", ")}`);
-    const { row, isRefused } = page.plans.choose(at, { objective, deadlineS, energyJ });
+    const { row, isRefused } = page.plans.choose(at, { objective, deadlineS, energyJ, leakage });
     if (isRefused) return null;
     const { cut, cut_id, codec, edge_runtime, cloud_runtime } = facts.candidates[row];
     const parts = breakdown(page.plans.all, row, at, facts.terms);

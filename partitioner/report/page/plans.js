@@ -28,18 +28,36 @@ class Plans {
   constructor(facts) {
     const rows = facts.candidates.map((_, row) => row);
     const where = (is) => rows.filter((row) => facts.candidates[row][is]);
+    this.facts = facts;
     this.terms = facts.terms;
     this.candidates = facts.candidates;
     this.all = new Table(facts, rows);
     this.frozen = new Table(facts, facts.frozen);
+    this.bound = facts.max_leakage;
     this.local = new Table(facts, where("is_local"));
     this.cloud = new Table(facts, where("is_all_cloud"));
     this.cuts = cutsOf(facts.candidates);
     this.cutOfRow = new Map(this.cuts.flatMap((cut) => cut.rows.map((row) => [row, cut])));
   }
 
+  /** Whether what crosses gives away at most so much; what nobody measured may give away anything. */
+  isTight(row, leakage) {
+    const { is_local: isLocal, leakage: known } = this.candidates[row];
+    return leakage === null || isLocal || (known !== null && known.distance_correlation <= leakage);
+  }
+
+  /** Freeze the candidates anew within another bound on what crosses. */
+  bind(leakage) {
+    if (leakage === this.bound) return;
+    this.bound = leakage;
+    const isKept = (row) => this.candidates[row].is_allowed && this.isTight(row, leakage);
+    const kept = new Table(this.facts, this.all.rows.filter(isKept));
+    this.frozen = new Table(this.facts, unbeaten(kept, this.candidates).map((place) => kept.rows[place]));
+  }
+
   /** The best row in a situation; where none keeps the limits, the one that is best without, and ``isRefused``. */
   choose(at, wanted) {
+    this.bind(wanted.leakage);
     const row = best(this.frozen, at, wanted);
     const isRefused = row < 0;
     const found = this.frozen.rows[isRefused ? best(this.frozen, at, { ...wanted, deadlineS: null, energyJ: null }) : row];
@@ -48,14 +66,14 @@ class Plans {
 
   /** Everything about a situation that is drawn or told. */
   answer(at, wanted) {
-    const { objective } = wanted;
+    const { objective, leakage } = wanted;
     const chosen = this.choose(at, wanted);
     const pricesS = latencies(this.all, at);
     const stagesS = slowestStages(this.all, at);
     const scores = objective.kind === "lexicographic" ? pricesS : scoresOf(objective, this.all, at, pricesS);
     const costs = new Map(this.cuts.map((cut) => {
       const row = cut === chosen.cut ? chosen.row : this.#bestOf(cut, scores, pricesS);
-      return [cut, this.#cost(row, at, pricesS[row])];
+      return [cut, this.#cost(row, at, pricesS[row], leakage)];
     }));
     const energiesJ = energies(this.all, at);
     const within = withinLimits(this.all, at, wanted, pricesS);
@@ -73,10 +91,11 @@ class Plans {
   }
 
   /** What a row costs, split by ``KINDS``. */
-  #cost(row, at, totalS) {
+  #cost(row, at, totalS, leakage) {
     const seconds = breakdown(this.all, row, at, this.terms);
     const parts = KINDS.map(({ terms }) => terms.reduce((sum, term) => sum + seconds[this.terms.indexOf(term)], 0));
-    return { row, totalS, parts, isAllowed: this.candidates[row].is_allowed };
+    const isAllowed = this.candidates[row].is_allowed && this.isTight(row, leakage);
+    return { row, totalS, parts, isAllowed };
   }
 
   /** Cuts that keep all limits but for the chosen one, best first. */
@@ -91,6 +110,7 @@ class Plans {
 
   /** What is best at every uplink: spans of cuts, and latencies of the cloud, the device and the best at ``values``. */
   rates(values, atUplink, wanted) {
+    this.bind(wanted.leakage);
     const least = (table, at) => latencies(table, at).reduce((low, each) => Math.min(low, each), Infinity);
     const asked = new Map();
     const choose = (uplink) => {

@@ -12,21 +12,24 @@ const SLIDERS = {
   queue: { label: "Wait for the worker", unit: "ms", per: 1e-3, low: 0.1, high: 5000, hasZero: true, least: 0 },
   slowdown: { label: "Worker slower by", unit: "×", per: 1, low: 1, high: 50, least: 1e-3 },
   deadline: { label: "Deadline", unit: "ms", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
+  leakage: { label: "Gives away", unit: "", per: 1, low: 0, high: 1, isLinear: true, hasNone: true, least: 0 },
   energy: { label: "Energy of a frame", unit: "mJ", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
 };
 
 /** The value, in shown units, at a slider's position; null is no limit. */
-function valueAt({ low, high, hasZero, hasNone }, position) {
+function valueAt({ low, high, hasZero, hasNone, isLinear }, position) {
   if (hasZero && position <= 0) return 0;
   if (hasNone && position >= STEPS) return null;
+  if (isLinear) return Number((low + (high - low) * (position / STEPS)).toPrecision(3));
   return Number((low * (high / low) ** (position / STEPS)).toPrecision(3));
 }
 
 /** The position that is nearest to a value in shown units. */
-function positionOf({ low, high, hasZero, hasNone }, value) {
+function positionOf({ low, high, hasZero, hasNone, isLinear }, value) {
   if (value === null) return STEPS;
   if (hasZero && value < low / 2) return 0;
-  const position = Math.round((Math.log(value / low) / Math.log(high / low)) * STEPS);
+  const share = isLinear ? (value - low) / (high - low) : Math.log(value / low) / Math.log(high / low);
+  const position = Math.round(share * STEPS);
   return Math.min(Math.max(position, hasZero ? 1 : 0), hasNone ? STEPS - 1 : STEPS);
 }
 
@@ -35,7 +38,8 @@ class Situation {
   constructor(facts) {
     const { link } = facts;
     this.objectives = facts.objectives;
-    this.names = Object.keys(SLIDERS).filter((name) => name !== "energy" || facts.has_energy);
+    const isKnown = { energy: facts.has_energy, leakage: facts.has_leakage };
+    this.names = Object.keys(SLIDERS).filter((name) => isKnown[name] ?? true);
     this.given = {
       up: link.up_bytes_per_s,
       down: link.down_bytes_per_s,
@@ -44,6 +48,7 @@ class Situation {
       slowdown: facts.load.slowdown,
       deadline: facts.deadline_s,
       energy: facts.max_energy_j,
+      leakage: facts.max_leakage,
       follows: true,
       objective: facts.objective.name,
     };
@@ -74,7 +79,7 @@ class Situation {
   /** What is asked of a plan, as the model takes it. */
   get wanted() {
     const objective = this.objectives.find((each) => each.name === this.objective) ?? this.objectives[0];
-    return { objective, deadlineS: this.deadline, energyJ: this.energy };
+    return { objective, deadlineS: this.deadline, energyJ: this.energy, leakage: this.leakage };
   }
 
   /** Set one slider's value in SI; a downlink that is set follows no longer. */
@@ -144,7 +149,8 @@ class Situation {
     const load = [...slower, ...waits].join(", ") || "worker idle";
     const deadline = this.deadline === null ? "" : `, within ${ms(this.deadline)}`;
     const energy = this.energy === null ? "" : `, with at most ${joules(this.energy)}`;
+    const leakage = this.leakage === null ? "" : `, giving away at most ${short(this.leakage)}`;
     return `${mbit(this.up)} up, ${mbit(this.down)} down, round trip ${ms(this.rtt)}, ${load}; `
-      + `best by ${this.objective}${deadline}${energy}.`;
+      + `best by ${this.objective}${deadline}${energy}${leakage}.`;
   }
 }
