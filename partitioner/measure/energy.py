@@ -177,13 +177,14 @@ class _Experiment:
     def steps(self) -> Steps:
         plan = plan_loops(self._profile, self._promise, self._info, budget_s=self._budget_s, pace=self._pace)
         rest_s = max(self._pace.rest_s, self._pace.least_periods * self._info.period_s)
-        self._expected_s = rest_s + self._pace.rounds * plan.round_s + plan.loop_s + 2 * self._lead_s
+        rest_again_s = min(rest_s, plan.loop_s)
+        self._expected_s = rest_s + self._pace.rounds * plan.round_s + rest_again_s + 2 * self._lead_s
         with Sampler(self._meter) as sampler:
             self._sampler = sampler
             self._begun_s = self._shown_s = time.perf_counter()
             rest = yield from self._rest(rest_s, windows=_REST_WINDOWS)
             loops = yield from self._rounds(plan, rest)
-            rest_again = yield from self._rest(plan.loop_s, windows=1)
+            rest_again = yield from self._rest(rest_again_s, windows=1)
             self._check_alive(since_s=self._begun_s)
             if self._last.power_w > together(rest).power_w + self._info.step_w:
                 self._check_alive(since_s=self._last_s)

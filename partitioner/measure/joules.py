@@ -6,7 +6,7 @@
 2. More layers never take less: measured cuts are made isotonic, by the weight of their intervals. One that this moves
    beyond its interval is *modelled*.
 3. A cut that was not run lies between its measured neighbours, by the times of the layers between them, and surely
-   within their intervals. Running no layer takes the power at work for as long as that takes.
+   within their intervals. Running no layer takes its share of the first of them, by its time.
 4. Layers share what measured cuts around them differ by, again by their times. Cuts too close to tell apart are passed
    over, so that no layer gets nothing by chance.
 
@@ -89,8 +89,8 @@ def energy_profile(
     measured = [index for index, cut in enumerate(profile.cuts) if cut.id in loops]
     totals, nets = _measured([loops[profile.cuts[index].id] for index in measured], idle_w, active_w, info)
     nothing_s = _nothing_s(profile, together(whole))
-    at_cuts = _Line.of(profile, measured, totals, active_w.times(nothing_s, "modelled"))
-    above_rest = _Line.of(profile, measured, nets, _less(active_w, idle_w).times(nothing_s, "modelled"))
+    at_cuts = _Line.of(profile, measured, totals, nothing_s)
+    above_rest = _Line.of(profile, measured, nets, nothing_s)
     prefixes = [
         PrefixEnergy(cut_id=cut.id, total_j=at_cuts.at(cut.depth), net_j=above_rest.at(cut.depth))
         for cut in profile.cuts
@@ -208,12 +208,13 @@ class _Line:
     layers_s: Sequence[float]
 
     @staticmethod
-    def of(profile: Profile, measured: Sequence[int], found: Sequence[Quantity], nothing: Quantity) -> _Line:
-        """Through the cuts that were measured, and that of no layer."""
+    def of(profile: Profile, measured: Sequence[int], found: Sequence[Quantity], nothing_s: float) -> _Line:
+        """Through the cuts that were measured, and that of no layer, which has a share of the first as a layer has."""
         depths = [profile.cuts[index].depth for index in measured]
         layers_s = [layer.forward.median_s for layer in profile.layers]
         if depths[0] > 0:
-            nothing = replace(nothing, value=min(nothing.value, found[0].value))
+            first_s = nothing_s + (sum(layers_s[: depths[0]]) or nothing_s)
+            nothing = found[0].times(nothing_s / first_s if first_s > 0 else 0.0, "modelled")
             depths, found = [0, *depths], [nothing, *found]
         return _Line(depths=depths, found=found, layers_s=layers_s)
 
