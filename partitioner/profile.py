@@ -63,7 +63,12 @@ _VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerProfile:
-    """One layer, timed inside a run of the whole model. Layer times do not add up to it."""
+    """One layer, timed inside a run of the whole model. Layer times do not add up to it.
+
+    ``window`` is how many positions of its input one position of its output reads (a kernel's area) and ``groups`` into
+    how many independent parts its channels fall; both are 1 of most layers, and None where the profile is too old to
+    say.
+    """
 
     id: str
     name: str
@@ -72,6 +77,8 @@ class LayerProfile:
     flops: int
     weight_bytes: int
     output_bytes: int
+    window: int | None = None
+    groups: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +118,8 @@ class Profile:
 
     ``flows`` are the tensors between layers; a layer's index is its place in ``layers``. ``samples`` inputs, real or
     made up (``samples_how``), were run through lossy codecs: 0 on a side that left that to the other. ``accuracy`` is
-    the exact model's, on labelled ones. ``energy`` and ``leakage`` are None where nobody measured them.
+    the exact model's, on labelled ones. ``energy`` and ``leakage`` are None where nobody measured them. ``notes`` say
+    what to know of times that were predicted.
     """
 
     schema: str = SCHEMA
@@ -136,6 +144,7 @@ class Profile:
     created: str
     energy: EnergyProfile | None = None
     leakage: LeakageProfile | None = None
+    notes: tuple[str, ...] = ()
 
     def slowed(self, factor: float) -> Profile:
         """The profile of a device ``factor`` times slower in everything it computes."""
@@ -201,8 +210,8 @@ def _profile(fields: Fields) -> Profile:
         model_digest=fields.text("model_digest"),
         model_name=fields.text("model_name"),
         weights=cast(Weights, fields.text("weights", among=("trained", "random", "given"))),
-        device=fields.record("device", _device),
-        runtime=fields.record("runtime", _runtime),
+        device=fields.record("device", read_device),
+        runtime=fields.record("runtime", read_runtime),
         binding=fields.wholes_by_name("binding"),
         slowdown=fields.number("slowdown", is_over_zero=True),
         layers=fields.records("layers", _layer),
@@ -219,6 +228,7 @@ def _profile(fields: Fields) -> Profile:
         created=fields.text("created"),
         energy=fields.optional("energy", read_energy),
         leakage=fields.optional("leakage", read_leakage),
+        notes=() if fields.raw("notes") is None else fields.texts("notes"),
     )
     _check_flows(fields, profile)
     _check_cuts(fields, profile.cuts)
@@ -277,6 +287,8 @@ def _layer(fields: Fields) -> LayerProfile:
         flops=fields.whole("flops"),
         weight_bytes=fields.whole("weight_bytes"),
         output_bytes=fields.whole("output_bytes"),
+        window=None if fields.raw("window") is None else fields.whole("window", least=1),
+        groups=None if fields.raw("groups") is None else fields.whole("groups", least=1),
     )
 
 
@@ -301,7 +313,8 @@ def _source(fields: Fields) -> SourceProfile:
     )
 
 
-def _device(fields: Fields) -> DeviceInfo:
+def read_device(fields: Fields) -> DeviceInfo:
+    """The machine of a profile."""
     return DeviceInfo(
         name=fields.text("name"),
         machine=fields.text("machine"),
@@ -311,7 +324,8 @@ def _device(fields: Fields) -> DeviceInfo:
     )
 
 
-def _runtime(fields: Fields) -> RuntimeRecord:
+def read_runtime(fields: Fields) -> RuntimeRecord:
+    """The runtime of a profile."""
     return RuntimeRecord(
         name=fields.text("name"),
         device=fields.text("device"),

@@ -111,6 +111,22 @@ class Fields:
         self._wrong(key, value, "an object of whole numbers")
         return {}
 
+    def numbers_by_name(self, key: str, *, at_most: float) -> dict[str, float]:
+        """An object whose values are numbers of either sign, none further than ``at_most`` from zero."""
+        value = self._get(key)
+        if isinstance(value, dict) and all(_is_number(item) and abs(item) <= at_most for item in value.values()):
+            return {name: float(item) for name, item in value.items()}
+        self._wrong(key, value, f"an object of numbers from {-at_most:g} to {at_most:g}")
+        return {}
+
+    def signed_number(self, key: str) -> float:
+        """A finite number of either sign."""
+        value = self._get(key)
+        if _is_number(value) and abs(value) <= _MAX_NUMBER:
+            return float(value)
+        self._wrong(key, value, "a number")
+        return 0.0
+
     def texts_by_name(self, key: str) -> dict[str, str]:
         """An object whose values are texts."""
         value = self._get(key)

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=arguments.not_negative_int, default=0, metavar="N", help="seed of noise and built-in traces"
     )
     parser.add_argument("--model", metavar="MODEL", help="what the profiles are of; says how to make them")
-    add_planning_arguments(parser, has_to_be_given=False)
+    add_planning_arguments(parser)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument(
         "--top", type=arguments.positive_int, default=_TOP, metavar="N", help=f"show N fixed cuts (default: {_TOP})"

@@ -15,6 +15,7 @@ PROGRAM = Program(
         "profile": "partitioner.cli.profile",
         "cut": "partitioner.cli.cut",
         "table": "partitioner.cli.table",
+        "fit": "partitioner.cli.fit",
         "leakage": "partitioner.cli.leakage",
         "show": "partitioner.cli.show",
         "compare": "partitioner.cli.compare",

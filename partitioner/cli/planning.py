@@ -9,6 +9,7 @@ from partitioner.cli import arguments
 from partitioner.cli.codecs import add_codec_arguments, bound_of, codecs_of
 from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import warn
+from partitioner.cli.predicting import add_predict_arguments, with_predictions
 from partitioner.cli.radio import add_radio_arguments, radio_of, with_power
 from partitioner.cost import Load, load_of
 from partitioner.cost.load import MAX_BUSY_RATIO
@@ -19,11 +20,10 @@ from partitioner.profile import Profile
 from partitioner.profiles import load_profile
 
 
-def add_planning_arguments(parser: argparse.ArgumentParser, *, has_to_be_given: bool = True) -> None:
-    """Declare the arguments that ``planner_of`` and ``worker_load`` read; profiles ``has_to_be_given``, or may be."""
+def add_planning_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that ``planner_of`` and ``worker_load`` read."""
     parser.add_argument(
         "--edge",
-        required=has_to_be_given,
         action="append",
         default=[],
         metavar="FILE",
@@ -31,7 +31,6 @@ def add_planning_arguments(parser: argparse.ArgumentParser, *, has_to_be_given: 
     )
     parser.add_argument(
         "--cloud",
-        required=has_to_be_given,
         action="append",
         default=[],
         metavar="FILE",
@@ -50,6 +49,7 @@ def add_planning_arguments(parser: argparse.ArgumentParser, *, has_to_be_given: 
         metavar="N",
         help="the device is N times slower than profiled",
     )
+    add_predict_arguments(parser)
     _add_load_arguments(parser)
     add_radio_arguments(parser)
     add_constraint_arguments(parser)
@@ -72,15 +72,16 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def profiles_of(args: argparse.Namespace) -> tuple[list[Profile], list[Profile]]:
-    """The profiles of the device, slowed down as asked, and of the worker.
+    """The profiles of the device, slowed down as asked, and of the worker; predicted ones as asked.
 
     Raises:
-        ProfileError: one cannot be read.
+        CleftError: one cannot be read, or not be predicted.
     """
-    edge = [load_profile(path) for path in args.edge]
+    measured = [load_profile(path) for path in args.edge], [load_profile(path) for path in args.cloud]
+    edge, cloud = with_predictions(args, *measured)
     if args.edge_slowdown != 1:
         edge = [profile.slowed(args.edge_slowdown) for profile in edge]
-    return edge, [load_profile(path) for path in args.cloud]
+    return edge, cloud
 
 
 def worker_load(args: argparse.Namespace) -> Load:
@@ -95,6 +96,9 @@ def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_pe
         CleftError: a profile cannot be read, profiles do not belong together, or no plan keeps what is asked.
     """
     edge, cloud = profiles_of(args)
+    for flag, what, side in (("edge", "predict", edge), ("cloud", "predict-cloud", cloud)):
+        if not side:
+            raise UsageError(f"a plan takes --{flag} FILE, a profile of that side, or --{what} FIT (cleft-plan fit)")
     edge = with_power(args, edge)
     if args.busy > MAX_BUSY_RATIO:
         warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from partitioner.cli.joules import energy_cell, energy_notes
+from partitioner.cli.joules import energy_cell, energy_notes, leakage_notes
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, profiles_of, worker_load
@@ -39,13 +39,13 @@ SCHEMA = "cleft.show/1"
 PAGE = ".html"
 
 _DEFAULT_LINK = "4g"
-_LEFT = {"layers": (0, 1), "cuts": (0, 1, 10), "rates": (1, 2), "pareto": (0, 1)}
+_LEFT = {"layers": (0, 1), "cuts": (0, 1, 11), "rates": (1, 2), "pareto": (0, 1)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("profile", metavar="PROFILE", help="profile of the device (cleft-plan profile MODEL -o FILE)")
-    add_planning_arguments(parser, has_to_be_given=False)
+    add_planning_arguments(parser)
     add_link_arguments(parser)
     parser.add_argument(
         "--objective", default="latency", metavar="WHAT", help=f"what a plan is chosen by: {', '.join(OBJECTIVES)}, ..."
@@ -256,7 +256,12 @@ def _notes(shown: Shown) -> list[str]:
             "predicted" if each.candidate.is_predicted else "calibrated" for each in plans.cuts if each.candidate.mark
         }
         energies |= {each.energy.origin for each in plans.cuts if each.energy}
-        notes = [*plans.table.notes, *energy_notes(plans.table, energies, plans.link), *tables.explained(origins)]
+        notes = [
+            *plans.table.notes,
+            *energy_notes(plans.table, energies, plans.link),
+            *leakage_notes(plans.table, plans.cuts),
+        ]
+        notes += tables.explained(origins)
     else:
         noise = noise_of({"device": edge})
         notes = [*([noise] if noise else []), *tables.explained(origins | energies)]

@@ -248,6 +248,7 @@ def notes_of(
             if profile.noisy:
                 spread = digits(profile.noise_ratio * 100)
                 yield f"the {side} profile{runtime} is noisy: spread {spread} % of the median"
+            yield from (f"the {side}'s times{runtime}: {note}" for note in profile.notes)
         if len(names := dict.fromkeys(profile.device.name for profile in profiles)) > 1:
             yield f"the {side} profiles are of {' and '.join(names)}: plans take them for runtimes of one machine"
         if profiles[0].slowdown != 1.0:

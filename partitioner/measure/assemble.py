@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from partitioner.dims import Binding, shape_of
-from partitioner.graph import Graph, Value
+from partitioner.dims import Binding
+from partitioner.graph import Graph
 from partitioner.measure.codecs import CodecMeasure, CutCodecs
 from partitioner.measure.judge import Judge
 from partitioner.measure.statistics import calibrate, nearest, timing
-from partitioner.profile import ALL_CLOUD, CutProfile, LayerProfile, TensorCodecs, TensorSpec, Timing
+from partitioner.profile import ALL_CLOUD, CutProfile, LayerProfile, TensorCodecs, Timing
 from partitioner.segments import Cut, CutCost, Cuts
-from partitioner.subgraph import weight_bytes
+from partitioner.structure import layer_of, specs
 
 
 @dataclass(slots=True)
@@ -46,22 +46,9 @@ def layer_profiles(
             totals[number] = totals.get(number, 0.0) + end - begin
         for number, seconds in totals.items():
             times.setdefault(number, []).append(seconds)
-    found: list[LayerProfile] = []
-    for index, layer in enumerate(graph.layers):
-        weights = {name for node in layer.nodes for name in graph.node[node].refs()} & set(graph.weight)
-        made = [graph.values[name] for name in layer.nodes if name in graph.values]
-        found.append(
-            LayerProfile(
-                id=layer.id,
-                name=layer.id,
-                kind=layer.kind,
-                forward=timing(times.get(index, [0.0])),
-                flops=graph.flops_of(layer, binding),
-                weight_bytes=weight_bytes(graph, weights),
-                output_bytes=made[-1].nbytes(binding) if made else 0,
-            )
-        )
-    return tuple(found)
+    return tuple(
+        layer_of(graph, layer, binding, timing(times.get(index, [0.0]))) for index, layer in enumerate(graph.layers)
+    )
 
 
 def cut_profiles(cuts: Cuts, layers: Sequence[LayerProfile], measured: Measured) -> tuple[CutProfile, ...]:
@@ -102,8 +89,8 @@ def _cut_profile(
         name=cut.name,
         aliases=cut.aliases,
         depth=cut.depth,
-        crossing=_specs(cut.crossing, cuts.binding),
-        reply=_specs(cuts.reply(cut), cuts.binding),
+        crossing=specs(cut.crossing, cuts.binding),
+        reply=specs(cuts.reply(cut), cuts.binding),
         edge_outputs=cut.edge_outputs,
         edge_flops=cost.edge_flops,
         cloud_flops=cost.cloud_flops,
@@ -127,12 +114,3 @@ def _nearest(measured: Mapping[int, CutCodecs], index: int) -> CutCodecs:
         return measured[index]
     sending = {i: each for i, each in measured.items() if each.raw_bytes} or measured
     return sending[nearest(sending, index)]
-
-
-def _specs(values: Sequence[Value], binding: Binding) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            name=value.name, dtype=value.dtype, shape=shape_of(value.shape, binding), nbytes=value.nbytes(binding)
-        )
-        for value in values
-    )

@@ -83,6 +83,8 @@ def edge_profile() -> Profile:
                 flops=10**6,
                 weight_bytes=4000,
                 output_bytes=802_816,
+                window=1,
+                groups=1,
             ),
         ),
         flows=(

@@ -1,0 +1,94 @@
+"""Planning for a side that was never measured, or hardly: its profile is predicted by a fit (``cleft-plan fit``)."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from partitioner.errors import UsageError
+from partitioner.profile import Profile
+from partitioner.profiles import load_fit
+
+if TYPE_CHECKING:
+    from partitioner.predict import Fit
+
+
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that ``with_predictions`` reads."""
+    group = parser.add_argument_group(
+        "prediction", "of a side that never ran the model; its layers come from the other side's profile, or --bundle"
+    )
+    group.add_argument(
+        "--predict",
+        action="append",
+        default=[],
+        metavar="FIT",
+        help="predict the device's times (cleft-plan fit); what an --edge profile of the same runtime measured stands, "
+        "and calibrates the rest",
+    )
+    group.add_argument(
+        "--predict-cloud", action="append", default=[], metavar="FIT", help="predict the worker's times likewise"
+    )
+    group.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="the model (cleft-plan pack), where no side has a profile of it"
+    )
+
+
+def with_predictions(
+    args: argparse.Namespace, edge: Sequence[Profile], cloud: Sequence[Profile]
+) -> tuple[list[Profile], list[Profile]]:
+    """The profiles of both sides, with what is to be predicted.
+
+    Raises:
+        UsageError: there is nothing to predict from.
+        ProfileError: a fit cannot be read, or does not go with the profiles.
+        BundleError: the bundle cannot be opened.
+    """
+    if not (args.predict or args.predict_cloud):
+        return list(edge), list(cloud)
+    structure = _structure(args, (*edge, *cloud))
+    return (
+        _side(edge, structure, [load_fit(path) for path in args.predict]),
+        _side(cloud, structure, [load_fit(path) for path in args.predict_cloud]),
+    )
+
+
+def _side(profiles: Sequence[Profile], structure: Profile, fits: Sequence[Fit]) -> list[Profile]:
+    from partitioner.predict import predicted
+
+    found = list(profiles)
+    for fit in fits:
+        runtime = (fit.runtime.name, fit.runtime.device, fit.runtime.threads)
+        own = [each for each in found if (each.runtime.name, each.runtime.device, each.runtime.threads) == runtime]
+        made = predicted(structure, fit, measured=own[0] if own else None)
+        found = [made if own and each is own[0] else each for each in found] if own else [*found, made]
+    return found
+
+
+def _structure(args: argparse.Namespace, profiles: Sequence[Profile]) -> Profile:
+    """The layers and cuts of the model: of a profile, or of its bundle."""
+    if args.bundle is None:
+        if not profiles:
+            raise UsageError("nothing says what the model's layers are: give a profile of one side, or --bundle DIR")
+        return profiles[0]
+    from partitioner.bundle import Bundle
+    from partitioner.dims import shape_of
+    from partitioner.structure import structure_of
+
+    bundle = Bundle.open(args.bundle)
+    graph = bundle.graph
+    binding = dict(profiles[0].binding) if profiles else graph.example_binding
+    pixels = None
+    if bundle.preprocess is not None:
+        pixels = math.prod(shape_of(graph.inputs[0].value.shape, binding))  # a byte for each
+    return structure_of(
+        graph,
+        digest=bundle.digest,
+        name=bundle.name,
+        weights=bundle.manifest.weights,
+        binding=binding,
+        pixels=pixels,
+    )
