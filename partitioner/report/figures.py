@@ -19,7 +19,7 @@ from partitioner.planner import Planner
 from partitioner.profile import Profile
 from partitioner.report.figures_axes import TITLE, WIDTH_IN, style
 from partitioner.report.figures_compare import draw_comparison
-from partitioner.report.figures_cuts import draw_cuts, has_energies
+from partitioner.report.figures_cuts import draw_cuts
 from partitioner.report.figures_layers import MOST_WHISKERS, draw_layers
 from partitioner.report.figures_pareto import draw_pareto
 from partitioner.report.figures_rates import draw_rates
@@ -141,7 +141,7 @@ def _height_in(shown: Shown, name: str) -> float:
     if name == "layers":
         more = (shown.edge.energy is not None) + (len(shown.edge.layers) > MOST_WHISKERS)
     elif name == "cuts" and shown.plans is not None:
-        more = int(has_energies(shown.plans))
+        more = shown.plans.has_energy + shown.plans.table.has_leakage
     return _HEIGHTS_IN[name] + more * _MORE_IN
 
 

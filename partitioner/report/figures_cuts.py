@@ -1,4 +1,4 @@
-"""What every cut costs over one link, stacked by where the time goes, and by where the device's energy goes below.
+"""What every cut costs over one link, stacked by where the time goes; below its energy and leakage, where known.
 
 Cuts stand from all in the cloud to all on the device, each with its best codec and runtimes. The axis ends where the
 plans that matter do: a cut that sends megabytes over a thin link goes through the top, and is marked there.
@@ -31,6 +31,7 @@ from partitioner.report.figures_axes import (
     shortened,
     time_scale,
 )
+from partitioner.report.figures_leakage import draw_leakage
 from partitioner.report.shown import Plans
 from partitioner.report.words import link_name
 from partitioner.units import joules, ms
@@ -66,25 +67,15 @@ _MUCH, _MOST = 1.6, 4.0
 
 def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
     """Draw the cost of every cut that is allowed."""
-    has_energy = has_energies(plans)
-    rows = figure.subplots(2 if has_energy else 1, 1, sharex=True, squeeze=False)
-    name, axes = link_name(plans.link), rows[0][0]
-    what = "latency and the device's energy" if has_energy else "latency"
-    entitle(figure, f"{model} over {name}: {what} against the cut")
-    totals_s = [each.predicted_s for each in plans.cuts]
-    top_s = _top(plans, totals_s)
-    factor, unit = time_scale(top_s)
-    breakdowns = [each.breakdown for each in plans.cuts]
-    origins = [_origin(each.candidate) for each in plans.cuts]
-    _stack(axes, breakdowns, TIMES, factor, origins)
-    _explain(axes, origins)
-    _finish(axes, np.array(totals_s), top_s, factor, ms)
-    if plans.deadline_s is not None and plans.deadline_s <= top_s:
-        axes.axhline(plans.deadline_s * factor, color=BLACK, lw=0.9, ls=":", label="deadline")
-    axes.set_ylabel(f"latency, {unit}")
+    has_energy, has_leakage = plans.has_energy, plans.table.has_leakage
+    rows = figure.subplots(1 + has_energy + has_leakage, 1, sharex=True, squeeze=False)[:, 0]
+    entitle(figure, f"{model} over {link_name(plans.link)}: what each cut costs")
+    _draw_times(rows[0], plans)
     if has_energy:
-        _draw_energies(rows[1][0], plans)
-    last = rows[-1][0]
+        _draw_energies(rows[1], plans)
+    last = rows[-1]
+    if has_leakage:
+        draw_leakage(last, plans.cuts)
     chosen = _place(plans)
     ends = [index for index, each in enumerate(plans.cuts) if each.candidate.cut in (ALL_CLOUD, ALL_LOCAL)]
     name_layers(last, [each.candidate.label.removeprefix("after:") for each in plans.cuts], always=[chosen, *ends])
@@ -92,15 +83,23 @@ def draw_cuts(figure: FigureBase, model: str, plans: Plans) -> None:
     for place, label in zip(last.get_xticks(), last.get_xticklabels(), strict=True):
         if place == chosen:
             label.set(color=VERMILION, weight="bold")
+    figure.align_ylabels(list(rows))
+
+
+def _draw_times(axes: Axes, plans: Plans) -> None:
+    totals_s = [each.predicted_s for each in plans.cuts]
+    top_s = _top(plans, totals_s)
+    factor, unit = time_scale(top_s)
+    origins = [_origin(each.candidate) for each in plans.cuts]
+    _stack(axes, [each.breakdown for each in plans.cuts], TIMES, factor, origins)
+    _explain(axes, origins)
+    _finish(axes, np.array(totals_s), top_s, factor, ms)
+    if plans.deadline_s is not None and plans.deadline_s <= top_s:
+        axes.axhline(plans.deadline_s * factor, color=BLACK, lw=0.9, ls=":", label="deadline")
+    chosen = _place(plans)
     _mark(axes, chosen, totals_s[chosen] * factor, f"best: {shortened(plans.chosen.label)}, {ms(totals_s[chosen])}")
-    for row in rows:
-        _legend(row[0])
-    figure.align_ylabels([row[0] for row in rows])
-
-
-def has_energies(plans: Plans) -> bool:
-    """Whether anybody knows what one of the cuts takes from the device."""
-    return any(each.energy is not None for each in plans.cuts)
+    axes.set_ylabel(f"latency, {unit}")
+    _legend(axes)
 
 
 def _draw_energies(axes: Axes, plans: Plans) -> None:
@@ -115,6 +114,7 @@ def _draw_energies(axes: Axes, plans: Plans) -> None:
     chosen = _place(plans)
     _mark(axes, chosen, totals_j[chosen] * factor, f"best plan: {joules(totals_j[chosen])}")
     axes.set_ylabel(f"energy, {unit}")
+    _legend(axes)
 
 
 def _stack(axes: Axes, costs: Sequence[object], stack: Stack, factor: float, origins: Sequence[str | None]) -> None:
@@ -191,7 +191,7 @@ def _mark(axes: Axes, at: int, height: float, label: str) -> None:
         [at],
         [height],
         ls="none",
-        marker=11,
+        marker=7,
         ms=7,
         color=VERMILION,
         mec="white",

@@ -96,6 +96,11 @@ class Plans:
         """The plan that is best over the link."""
         return self.choice.chosen.candidate
 
+    @property
+    def has_energy(self) -> bool:
+        """Whether anybody knows what one of the cuts takes from the device."""
+        return any(each.energy is not None for each in self.cuts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:

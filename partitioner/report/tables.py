@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from partitioner import units
 from partitioner.energy import Quantity
+from partitioner.leakage import CutLeakage
 from partitioner.optimize.scan import Priced
 from partitioner.planner import Breakpoint, Trade
 from partitioner.profile import Profile, Timing
@@ -53,11 +54,12 @@ def cuts_table(plans: Plans) -> Table:
         "predicted",
         "device",
         "up",
-        "round trip, queue",
+        "round trip",
         "cloud",
         "down",
         "sends",
         "energy",
+        "leaks",
         "",
     )
     return headings, [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
@@ -107,8 +109,16 @@ def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
         ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
         *(["-"] * len(remote) if candidate.is_local else remote),
         "-" if priced.energy is None else f"{units.joules(priced.energy.total_j)}{MARKS[priced.energy.origin]}",
+        _leaks(candidate.leakage),
         "best" if is_chosen else "",
     )
+
+
+def _leaks(leakage: CutLeakage | None) -> str:
+    """The distance correlation of the input and what crosses."""
+    if leakage is None:
+        return "-"
+    return f"{digits(leakage.distance_correlation)}{MARKS['modelled'] if leakage.how == 'bounded' else ''}"
 
 
 def _span(point: Breakpoint) -> tuple[str, ...]:

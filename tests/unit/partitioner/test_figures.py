@@ -15,6 +15,7 @@ from partitioner.assumed import assumed_energy
 from partitioner.cli import main
 from partitioner.cost import IDLE, Load, RadioUse
 from partitioner.energy import Origin
+from partitioner.leakage import CutLeakage, LeakageProfile
 from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import Energy, Latency, Objective, Upload
@@ -212,6 +213,21 @@ def test_the_mark_stands_on_the_planners_choice() -> None:
         where, height = float(mark.get_xdata()[0]), float(mark.get_ydata()[0])  # type: ignore[attr-defined]
         assert plans.cuts[int(where)].candidate == decision.candidate
         assert height in (pytest.approx(decision.predicted_s * 1e3), pytest.approx(decision.predicted_s * 1e6))
+
+
+def test_leakage_is_drawn_as_it_is_known() -> None:
+    """The stem's and the last block's were measured; between them they are bounds."""
+    figures = (("id1", 0.9, 0.1), ("id3", 0.6, 0.7))
+    cuts = tuple(CutLeakage(cut_id=name, distance_correlation=d, inversion_error=e) for name, d, e in figures)
+    edge = replace(profile(), leakage=LeakageProfile(samples=100, inverter="ridge", cuts=cuts))
+    _, plans = planned(edge=edge)
+    axes = axes_of(edge, plans, "cuts")[-1]
+    assert axes.get_ylabel() == "leakage"
+    correlation, error = (by_gid(axes, name) for name in ("distance correlation", "inversion error"))
+    assert list(next(iter(correlation.values())).get_ydata()) == [1.0, 0.9, 0.9, 0.6, 0.0]  # type: ignore[attr-defined]
+    assert list(next(iter(error.values())).get_ydata()) == [0.0, 0.1, 0.1, 0.7, 1.0]  # type: ignore[attr-defined]
+    hollow = [list(line.get_xdata()) for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert hollow == [[2], [2], []]  # and the one in the legend
 
 
 def test_cuts_that_are_not_allowed_are_not_drawn() -> None:
