@@ -25,10 +25,30 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # read when
 hypothesis.settings.register_profile("cleft", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("cleft")
 
+TOGETHER = (
+    "property/",
+    "unit/partitioner/",
+    "unit/protos/",
+    "integration/test_every_",
+    "integration/test_bundle_elsewhere",
+)
+"""What may run beside other tests: it computes, and neither keeps time nor shares the machine with processes of its own.
+A new folder is on the safe side until somebody names it here."""
+APART = ("unit/partitioner/test_measure", "unit/partitioner/test_energy_measured", "unit/partitioner/test_relay")
+
 GRACE_S = 5.0
 _LIVES_ON = ("pytest_timeout", "_poll_wrapper", "pydevd", "Dummy-")
 """Parts of names of threads that end with the process: the test runner's own, grpc.aio's single poller, and threads of
 gRPC's core that called into Python, which gives them a name."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what must have the machine for itself; ``make test`` runs the rest in two processes at once."""
+    root = Path(__file__).parent
+    for item in items:
+        name = item.path.relative_to(root).as_posix()
+        if not name.startswith(TOGETHER) or name.startswith(APART):
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session", autouse=True)
