@@ -27,6 +27,9 @@ AUTO = "auto"
 NONE = "none"
 MARKS = {"measured": "", "modelled": "~", "assumed": "?"}
 
+_UNSURE = 0.15
+"""Half of an interval over its value from which energies are called uncertain."""
+
 T = TypeVar("T")
 
 
@@ -149,7 +152,13 @@ def _measured(
     budget_s = args.budget if args.energy_budget is None else args.energy_budget
     pace = Pace(rest_s=args.idle)
     steps = energy_steps(bundle, engine, profile, meter, budget_s=budget_s, samples=samples, pace=pace)
-    return finish(steps, f"energy of {bundle.name}")
+    energy = finish(steps, f"energy of {bundle.name}")
+    if energy.whole_j.interval > _UNSURE * energy.whole_j.value:
+        warn(
+            f"energy is uncertain: the whole model's is {joules(energy.whole_j.value)} ± "
+            f"{joules(energy.whole_j.interval)}; try again when the machine is idle, or with a larger --energy-budget"
+        )
+    return energy
 
 
 def finish(steps: Generator[float, None, T], label: str) -> T:
