@@ -32,8 +32,8 @@ TOGETHER = (
     "integration/test_every_",
     "integration/test_bundle_elsewhere",
 )
-"""What may run beside other tests: it computes, and neither keeps time nor shares the machine with processes of its own.
-A new folder is on the safe side until somebody names it here."""
+"""What may run beside other tests: it computes, and neither keeps time nor has processes of its own. A new folder is on
+the safe side until somebody names it here."""
 APART = ("unit/partitioner/test_measure", "unit/partitioner/test_energy_measured", "unit/partitioner/test_relay")
 
 GRACE_S = 5.0
