@@ -348,12 +348,12 @@ class RatesChart extends Picture {
   /** ``spans`` have a cut or null; ``lines`` are latencies at ``values``, of the cloud, the device and the best. */
   draw({ spans, values, lines }) {
     const finite = lines[2].filter((each) => each < Infinity);
-    const bottomS = Math.min(...finite, ...lines[1]);
+    const shown = lines.flat().filter((each) => each > 0 && each < Infinity);
+    const bottomS = shown.length ? Math.min(...shown) : 1e-3;
     const topS = Math.max(...finite, Math.min(Math.max(...lines[1]), bottomS * 1e3), bottomS * 2) * 1.8;
-    const y = (seconds) => tenth(
-      this.floor - (Math.log(Math.min(seconds, topS) / (bottomS * 0.85)) / Math.log(topS / (bottomS * 0.85)))
-        * (this.floor - this.top),
-    );
+    const floorS = bottomS * 0.85;
+    const height = (seconds) => Math.log(Math.min(Math.max(seconds, floorS), topS) / floorS) / Math.log(topS / floorS);
+    const y = (seconds) => tenth(this.floor - height(seconds) * (this.floor - this.top));
     const xs = values.map((value) => tenth(this.x(value)));
     lines.forEach((line, which) => {
       let path = "";

@@ -70,6 +70,7 @@ class Controls {
     const range = element(row, "input");
     Object.assign(range, { type: "range", min: "0", max: String(STEPS), step: "1", id: name });
     label.htmlFor = name;
+    label.title = slider.hint ?? "";
     range.addEventListener("input", () => {
       const shown = valueAt(slider, range.valueAsNumber);
       this.situation.set(name, shown === null ? null : shown * slider.per);

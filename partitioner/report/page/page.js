@@ -33,8 +33,8 @@ class Comparison {
     });
   }
 
-  /** ``shown``: [who, cost or null] for each row. */
-  show(shown) {
+  /** ``shown``: [who, cost or null] for each row; ``isRefused`` tells of costs that break a limit. */
+  show(shown, isRefused) {
     const bestS = shown[0][1].totalS;
     const wholeS = Math.min(Math.max(...shown.map(([, cost]) => cost?.totalS ?? 0)), bestS * 6);
     shown.forEach(([who, cost], place) => {
@@ -42,7 +42,8 @@ class Comparison {
       row.hidden = cost === null;
       if (cost === null) return;
       row.classList.toggle("torn", cost.totalS > wholeS * 1.000001);
-      say(label, who);
+      row.classList.toggle("refused", isRefused(cost));
+      say(label, isRefused(cost) ? `${who}, refused` : who);
       say(value, ms(cost.totalS));
       fill(parts, cost.parts, wholeS);
     });
@@ -122,7 +123,7 @@ class Page {
     say(byId("best-title"), isRefused ? "No plan keeps the limits; without them" : "Best cut");
     byId("glance").classList.toggle("refused", isRefused);
     byId("best-cut").classList.toggle("end", cut.isLocal || cut.isAllCloud);
-    say(byId("best-cut"), called(cut));
+    sayName(byId("best-cut"), called(cut));
     byId("best-cut").title = cut.name;
     say(byId("best-how"), inWords(candidate, this.facts.has_choice_of_runtimes));
     say(byId("best-joules"), this.facts.has_energy ? `${joules(answer.energiesJ[row])}, ${candidate.energy_origin ?? "unknown"}` : "");
@@ -152,7 +153,7 @@ class Page {
       [isOther ? looked.short : "", isOther ? answer.costs.get(looked) : null],
       ["device alone", answer.cut === local ? null : answer.costs.get(local)],
       ["cloud alone", answer.cut === cloud ? null : answer.costs.get(cloud)],
-    ]);
+    ], (cost) => !cost.isAllowed || (answer.within !== null && !answer.within[cost.row]));
     say(byId("verdict"), this.#verdict(answer, local, cloud));
     const stageS = answer.stagesS[answer.row];
     const deviation = plans.all.deviation[answer.row];
@@ -163,7 +164,7 @@ class Page {
     const leaks = leakage ? ` What crosses has a distance correlation of ${leakage.distance_correlation.toFixed(2)} with the input`
       + `${leakage.inversion_error === null ? "" : `, and an inverter still gets ${digits(leakage.inversion_error * 100)} % wrong`}: `
       + "an indicator, no guarantee." : "";
-    say(byId("figures"), `In a stream: an answer every ${ms(stageS)}, ${digits(1 / stageS)} a second. This plan ${changed}.`
+    say(byId("figures"), `In a stream: an answer every ${ms(stageS)}${stageS > 0 ? `, ${digits(1 / stageS)} a second` : ""}. This plan ${changed}.`
       + (origin[mark] ?? "") + leaks);
   }
 

@@ -12,8 +12,12 @@ const SLIDERS = {
   queue: { label: "Wait for the worker", unit: "ms", per: 1e-3, low: 0.1, high: 5000, hasZero: true, least: 0 },
   slowdown: { label: "Worker slower by", unit: "×", per: 1, low: 1, high: 50, least: 1e-3 },
   deadline: { label: "Deadline", unit: "ms", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
-  leakage: { label: "Gives away", unit: "", per: 1, low: 0, high: 1, isLinear: true, hasNone: true, least: 0 },
-  energy: { label: "Energy of a frame", unit: "mJ", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
+  leakage: {
+    label: "Gives away at most",
+    hint: "distance correlation of the input and what crosses: 1 is the input itself, 0 tells nothing of it",
+    unit: "", per: 1, low: 0, high: 1, isLinear: true, hasNone: true, least: 0,
+  },
+  energy: { label: "Energy at most", unit: "mJ", per: 1e-3, low: 0.1, high: 100000, hasNone: true, least: 0 },
 };
 
 /** The value, in shown units, at a slider's position; null is no limit. */
@@ -106,7 +110,8 @@ class Situation {
   /** One slider's value in shown units, null for no limit. */
   shown(name) {
     const value = this[name];
-    return value === null ? null : Number((value / SLIDERS[name].per).toPrecision(6));
+    const places = name === "down" && this.follows ? 4 : 6;
+    return value === null ? null : Number((value / SLIDERS[name].per).toPrecision(places));
   }
 
   /** Whether a text is a value of this slider, in shown units: its value in SI; undefined where it is none. */

@@ -7,6 +7,12 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** The same for a name, which may be broken after its dots. */
+function sayName(element, text) {
+  if (element.textContent === text) return;
+  element.replaceChildren(...text.split(/(?<=[.:])/).flatMap((part) => [part, document.createElement("wbr")]));
+}
+
 function element(parent, tag, className = "", text = "") {
   const made = document.createElement(tag);
   if (className) made.className = className;
