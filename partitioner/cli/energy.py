@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from partitioner.cli import arguments
 from partitioner.cli.output import progress, warn
+from partitioner.report.words import MARKS
 from partitioner.units import digits, joules
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 NONE = "none"
-MARKS = {"measured": "", "modelled": "~", "assumed": "?"}
 
 _UNSURE = 0.15
 """Half of an interval over its value from which energies are called uncertain."""
