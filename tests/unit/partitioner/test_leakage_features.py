@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from torch import nn
 
 from partitioner.bundle import Bundle
-from partitioner.measure.leakage import canvas
+from partitioner.inputs import Sample
+from partitioner.measure.leakage import canvas, leakage_steps
 from partitioner.measure.leakage.features import Features, differing, together
+from partitioner.measure.leakage.network import train
 from partitioner.runtimes import Array
 from partitioner.runtimes.eager import open_engine
+from partitioner.samples import SampleSet
 from partitioner.segments import Cuts
 from tests import every_cut
 
@@ -42,7 +46,7 @@ def inputs_of(bundle: Bundle, count: int) -> list[Callable[[], Mapping[str, Arra
     return [lambda row=row: {name: row} for row in rows]  # type: ignore[misc]
 
 
-def finish(steps: object) -> dict[str, Array]:
+def finish(steps: object) -> Any:
     while True:
         try:
             next(steps)  # type: ignore[call-overload]
@@ -81,6 +85,44 @@ def test_distances_are_those_of_a_plain_computation(bundle: Bundle, held_bytes: 
 def test_words_differ_or_not_whatever_their_numbers() -> None:
     ids = np.array([[[1, 2, 3]], [[1, 2, 9000]], [[7, 8, 9]]])
     np.testing.assert_array_equal(differing(ids), [[0, 1, 3], [1, 0, 3], [3, 3, 0]])
+
+
+class Reads(nn.Module):
+    """Looks words up, mixes each by itself, then all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.mix, self.last = nn.Embedding(30, 24), nn.Linear(24, 24), nn.Linear(24, 6)
+
+    def forward(self, ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        y = torch.tanh(self.mix(self.words(ids)))
+        return self.last(y.mean(dim=1)) * weight
+
+
+def test_words_are_rebuilt_where_they_are_told_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    bundle = every_cut.pack(
+        Reads().eval(), tmp_path / "bundle", args=(torch.zeros(1, 6, dtype=torch.int64), torch.ones(1))
+    )
+    assert canvas.words(bundle.graph) == {bundle.graph.input_names[0]}
+    draw = np.random.default_rng(1)
+    ids = draw.zipf(1.4, (120, 1, 6)).clip(max=30) - 1
+    samples = [
+        Sample(
+            name="",
+            tensors=dict(zip(bundle.graph.input_names, (each, np.ones(1, np.float32)), strict=True)),
+            nbytes_original=52,
+        )
+        for each in ids.astype(np.int64)
+    ]
+    cuts = Cuts(bundle.graph, bundle.digest).candidates
+    first = [cuts[1].name, cuts[-2].name]
+    given = SampleSet(samples=tuple(samples))
+    engine = open_engine(bundle, device="cpu")
+    found = finish(leakage_steps(bundle, engine, given, network=train, first=first, budget_s=1e-6))
+    early, late = (found.of(cut.id) for cut in (cuts[1], cuts[-2]))
+    assert early.inversion_error < 0.2 < 0.5 < late.inversion_error
+    assert early.distance_correlation > 0.9 > 0.7 > late.distance_correlation
 
 
 def test_a_tensor_of_large_numbers_does_not_hide_another() -> None:
