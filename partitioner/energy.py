@@ -11,6 +11,7 @@ idling. Joules, watts, seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -77,16 +78,26 @@ class EnergyProfile:
 
     def slowed(self, factor: float) -> EnergyProfile:
         """The energy of a device of the same power that takes ``factor`` times longer: a model, not a measurement."""
+        return self.stretched(
+            whole=factor,
+            prefixes={each.cut_id: factor for each in self.prefixes},
+            layers=[factor] * len(self.layers),
+        )
+
+    def stretched(self, *, whole: float, prefixes: Mapping[str, float], layers: Sequence[float]) -> EnergyProfile:
+        """The energy where each part takes so many times longer at the same power: a model, not a measurement."""
         return replace(
             self,
-            whole_j=self.whole_j.times(factor, "modelled"),
+            whole_j=self.whole_j.times(whole, "modelled"),
             prefixes=tuple(
                 replace(
-                    each, total_j=each.total_j.times(factor, "modelled"), net_j=each.net_j.times(factor, "modelled")
+                    each,
+                    total_j=each.total_j.times(prefixes[each.cut_id], "modelled"),
+                    net_j=each.net_j.times(prefixes[each.cut_id], "modelled"),
                 )
                 for each in self.prefixes
             ),
-            layers=tuple(each.times(factor, "modelled") for each in self.layers),
+            layers=tuple(each.times(factor, "modelled") for each, factor in zip(self.layers, layers, strict=True)),
         )
 
 

@@ -3,7 +3,8 @@
 What the graph knows exactly is exact: bytes, work and memory of every cut. Times are inferred: a side of a cut takes
 longer as its floating-point operations grow, coding as the bytes before it do. Work without operations (a table
 look-up) keeps its time, and so do the fixed costs of a call, so far from the measured sizes this is an estimate; it is
-marked as calibrated. Weights, and what is said of the original input of a picture, stay as they are.
+marked as calibrated. Energy grows as its times do, and is modelled. Weights, leakage, and what is said of the original
+input of a picture, stay as they are.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from partitioner.dims import shape_of
+from partitioner.energy import EnergyProfile
 from partitioner.errors import ProfileError
 from partitioner.graph import Layer, Value
 from partitioner.plan import SOURCE
 from partitioner.profile import (
     CodecCost,
     CutProfile,
+    How,
     LayerProfile,
     Profile,
     SourceProfile,
@@ -52,6 +55,15 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts, *, costs: Mapping[str, CutC
         raise ProfileError(f"the profile of {profile.model_name} is not of these cuts: make a new one")
     layers = tuple(_layer(each, by_id[each.id], new) for each in profile.layers)
     flops = sum(each.flops for each in profile.layers), sum(each.flops for each in layers)
+    energy = profile.energy
+    if energy is not None:
+        energy = energy.stretched(
+            whole=_ratio(*flops),
+            prefixes=_never_less(
+                energy, {each.id: _ratio(each.edge_flops, costs[each.id].edge_flops) for each in profile.cuts}
+            ),
+            layers=[_ratio(before.flops, after.flops) for before, after in zip(profile.layers, layers, strict=True)],
+        )
     return replace(
         profile,
         binding=dict(new.binding),
@@ -60,6 +72,7 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts, *, costs: Mapping[str, CutC
         cuts=tuple(_cut(each, cuts[each.id], costs[each.id], new) for each in profile.cuts),
         whole=_stretched(profile.whole, _ratio(*flops)),
         source=_source(profile.source, new),
+        energy=energy,
     )
 
 
@@ -122,7 +135,8 @@ def _source(before: SourceProfile, new: Cuts) -> SourceProfile:
 
 
 def _stretched(timing: Timing, ratio: float) -> Timing:
-    return replace(timing.slowed(ratio), how="calibrated", samples=0)
+    how: How = "predicted" if timing.how == "predicted" else "calibrated"
+    return replace(timing.slowed(ratio), how=how, samples=0)
 
 
 def _ratio(before: int, after: int) -> float:
@@ -142,6 +156,17 @@ def _grown(nbytes: int, before_bytes: int, after_bytes: int) -> int:
     if before_bytes == 0:
         return after_bytes
     return (2 * nbytes * after_bytes + before_bytes) // (2 * before_bytes)
+
+
+def _never_less(energy: EnergyProfile, ratios: Mapping[str, float]) -> dict[str, float]:
+    """The ratios of prefixes, raised where a deeper one would take less than one before it; cuts are in order."""
+    known = {each.cut_id: each.total_j.value for each in energy.prefixes}
+    found, least_j = {}, 0.0
+    for cut_id, ratio in ratios.items():
+        energy_j = known[cut_id]
+        found[cut_id] = max(ratio, least_j / energy_j) if energy_j > 0 else ratio
+        least_j = max(least_j, energy_j * ratio)
+    return found
 
 
 def _specs(values: tuple[Value, ...], new: Cuts) -> tuple[TensorSpec, ...]:

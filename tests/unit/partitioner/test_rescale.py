@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 
+from partitioner.assumed import assumed_energy
 from partitioner.bundle import Bundle
 from partitioner.cost import check_pair
 from partitioner.errors import ProfileError
@@ -91,6 +92,25 @@ def test_what_was_inferred_says_so_and_can_be_written_and_read(text: Bundle, pro
     }
     assert Profile.loads(found.dumps()) == found
     check_pair(found, at(text, profile, LENGTHS[0]))
+
+
+def test_energy_grows_with_time_and_no_deeper_front_takes_less(text: Bundle, profile: Profile) -> None:
+    metered = replace(profile, energy=assumed_energy(profile, idle_w=1.0, active_w=4.0, source=""))
+    for length in LENGTHS:
+        found = at(text, metered, length)
+        assert found.energy is not None
+        if length == next(iter(metered.binding.values())):
+            assert found == metered
+            continue
+        joules = [each.total_j.value for each in found.energy.prefixes]
+        expected = list(accumulate((4.0 * cut.prefix.median_s for cut in found.cuts), max))
+        assert joules == pytest.approx(expected)
+        assert found.energy.whole_j.value == pytest.approx(4.0 * found.whole.median_s)
+        layers_s = [layer.forward.median_s for layer in profile.layers]
+        grown = [layer.forward.median_s for layer in found.layers]
+        scale = profile.whole.median_s / sum(layers_s)
+        assert [each.value for each in found.energy.layers] == pytest.approx([4.0 * each * scale for each in grown])
+        assert Profile.loads(found.dumps()) == found
 
 
 def test_the_profile_of_another_model_is_refused(text: Bundle, profile: Profile) -> None:
