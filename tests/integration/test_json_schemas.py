@@ -74,6 +74,8 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     yield from show(plan, "cuts", bundle, "--json")
     profile = str(tmp_path / "profile.json")
     yield from show(plan, "profile", bundle, "--budget", "3s", "-o", profile, "--json")  # all cuts are reached
+    written = ("--profile", profile, "-o", profile)
+    yield from show(plan, "leakage", bundle, "--budget", "1ms", "--cut", "after:mean", *written, "--json")
     both = ("--edge", profile, "--cloud", profile)
     yield from show(plan, "cut", *both, "--link", "4g", "--max-deviation", "0.1", "--json")
     yield from show(plan, "table", *both, "--json")
