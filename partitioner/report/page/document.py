@@ -21,7 +21,19 @@ from partitioner.planner import Planner
 from partitioner.profile import Profile
 from partitioner.report.page.facts import facts_of
 
-_SCRIPTS = ("units.js", "model.js", "situation.js", "plans.js", "charts.js", "tables.js", "controls.js", "page.js")
+_SCRIPTS = (
+    "units.js",
+    "model.js",
+    "situation.js",
+    "picture.js",
+    "plans.js",
+    "cutschart.js",
+    "layerschart.js",
+    "rateschart.js",
+    "tables.js",
+    "controls.js",
+    "page.js",
+)
 
 
 def render(planner: Planner, edge: Profile, cloud: Profile | None, *, link: Link, title: str, load: Load = IDLE) -> str:
