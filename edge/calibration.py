@@ -200,8 +200,7 @@ class _Watch:
             raise WorkerLost(self._target, reason=str(error)) from error
         self._moved_bytes += sum(each.up_bytes + each.down_bytes for each in (warmed, moved))
         self._on_progress(warmed.took_s + moved.took_s, f"{mbit:.3g} Mbit/s {'up' if is_up else 'down'}")
-        up, down = (each / BYTES_PER_MBIT / moved.took_s for each in (moved.up_bytes, moved.down_bytes))
-        return up, down, begin_s, end_s
+        return moved.up_bytes_per_s / BYTES_PER_MBIT, moved.down_bytes_per_s / BYTES_PER_MBIT, begin_s, end_s
 
     def _dialled(self) -> tuple[float, float]:
         """Open a connection and close it; the times at which that began and was answered."""

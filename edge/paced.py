@@ -2,13 +2,14 @@
 
 A probe carries what the rate sends in a few hundredths of a second, up to what the worker takes at once. Where the link
 does not carry the rate, probes wait for their echoes: no more than a second's worth is ever under way, and what really
-moved is counted.
+moved is counted. Its rate is that of the bytes after the first echo, up to the last: counted over the whole time, one
+echo more or less at either end would be a twentieth of a short run.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edge.linkmeter import FIRST_S, Echo, LinkSilent, Prober
@@ -24,11 +25,23 @@ _LONGEST_SLEEP_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Payload that arrived within a time."""
+    """Payload that arrived within a time, and how fast it arrived."""
 
     up_bytes: int
     down_bytes: int
+    up_bytes_per_s: float
+    down_bytes_per_s: float
     took_s: float
+
+    @staticmethod
+    def by(echoes: Sequence[Echo], took_s: float) -> Moved:
+        """What these echoes say."""
+        up_bytes, down_bytes = (sum(each) for each in _sizes(echoes))
+        counted, span_s = (
+            (echoes[1:], echoes[-1].arrived_s - echoes[0].arrived_s) if len(echoes) > 2 else (echoes, took_s)
+        )
+        up, down = (sum(each) / max(span_s, 1e-6) for each in _sizes(counted))
+        return Moved(up_bytes=up_bytes, down_bytes=down_bytes, up_bytes_per_s=up, down_bytes_per_s=down, took_s=took_s)
 
 
 class Paced:
@@ -53,22 +66,22 @@ class Paced:
         self._due_s = now()
 
     def run(self, seconds: float) -> Moved:
-        """Go on for so long; what is under way at the end counts when it arrives.
+        """Go on for so long; echoes count in the run in which they arrive.
 
         Raises:
             LinkSilent: echoes stay away.
         """
         begin_s = self._now()
-        up_bytes = down_bytes = 0
+        echoes: list[Echo] = []
         while (now_s := self._now()) < begin_s + seconds:
-            for echo in self._arrived(now_s):
-                up_bytes += echo.up_bytes
-                down_bytes += echo.down_bytes
+            echoes += self._arrived(now_s)
             if now_s >= self._due_s and len(self._under_way) < self._most:
                 self._send(now_s)
             until_s = min(begin_s + seconds, max(self._due_s, now_s + TICK_S / 4))
             self._sleep(min(max(0.0, until_s - self._now()), _LONGEST_SLEEP_S))
-        return Moved(up_bytes=up_bytes, down_bytes=down_bytes, took_s=self._now() - begin_s)
+        end_s = self._now()
+        echoes += self._arrived(end_s)
+        return Moved.by([echo for echo in echoes if echo.arrived_s >= begin_s], end_s - begin_s)
 
     def drain(self) -> None:
         """Wait until nothing is under way.
@@ -97,3 +110,9 @@ class Paced:
             self._under_way.popleft()
             echoes.append(echo)
         return echoes
+
+
+def _sizes(echoes: Sequence[Echo]) -> Iterator[list[int]]:
+    """Bytes up and bytes down."""
+    yield [echo.up_bytes for echo in echoes]
+    yield [echo.down_bytes for echo in echoes]

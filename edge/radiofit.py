@@ -3,8 +3,9 @@
 Power over idle is fitted as ``base + up_slope * Mbit/s up + down_slope * Mbit/s down`` by least squares, each with its
 95 % interval after Student. A slope whose interval holds 0 was not measured, and is refused rather than written down.
 
-The trace after the last byte is split where two levels explain it best (one change of the mean; Page, "A test for a
-change in a parameter occurring at an unknown point", Biometrika 1955): what lies before is the tail. How much longer
+The trace after the last byte is split where two levels explain it best, and again, until power falls no more (changes
+of the mean; Page, "A test for a change in a parameter occurring at an unknown point", Biometrika 1955): what lies
+before is the tail. How much longer
 the network takes to answer after a rest than in traffic is the promotion.
 
 Source: the model of Huang et al., MobiSys 2012; see ``partitioner.radio``.
@@ -85,7 +86,7 @@ class Trace:
 class Levels:
     """A trace as two levels: ``early_w`` until ``change_s``, then ``late_w``, which is known to ``late_pm_w``.
 
-    The early one is a median, since the meter still follows the last step at its begin.
+    The early one is a median, since the meter still follows the last step for a moment.
     """
 
     early_w: float
@@ -212,39 +213,46 @@ def _through_idle(rates: FloatArray, over_w: FloatArray, base: Quantity) -> tupl
 
 
 def _levels(trace: Trace, meter: MeterInfo, *, idle_w: float | None, least_w: float) -> Levels:
-    """The two levels of a trace; what comes before, while the meter still follows the last step, is left out."""
-    begun_s = float(trace.times_s[0]) if len(trace.times_s) else 0.0
-    while True:
-        levels = _split(trace, meter, idle_w=idle_w, least_w=least_w)
-        if not levels.is_clear or levels.change_s - begun_s >= _shortest_tail_s(meter):
-            return levels
-        trace = trace.after(levels.change_s)
+    """Follow a trace from drop to drop until there is none beyond doubt: what is left is the power at rest."""
+    changes_s = [float(trace.times_s[0])] if len(trace.times_s) else [0.0]
+    rest = trace
+    while (change_s := _drop(rest, meter, idle_w=idle_w, least_w=least_w)) is not None:
+        changes_s.append(change_s)
+        rest = rest.after(change_s)
+    settled_s = changes_s[0] + _shortest_tail_s(meter)
+    followed_s = max(each for each in changes_s if each <= settled_s)
+    values = rest.values(meter, 0, len(rest.powers_w))
+    early_w = trace.powers_w[(trace.times_s >= followed_s) & (trace.times_s < changes_s[-1])]
+    late_w = float(rest.powers_w.mean())
+    is_clear = changes_s[-1] > settled_s and float(np.median(early_w)) - late_w > _clear_w(meter, least_w - late_w)
+    return Levels(
+        early_w=float(np.median(early_w)) if is_clear else late_w,
+        change_s=changes_s[-1] if is_clear else 0.0,
+        late_w=late_w,
+        late_pm_w=student(max(1, int(values) - 1)) * float(rest.powers_w.std()) / math.sqrt(values),
+        is_clear=is_clear,
+    )
 
 
-def _split(trace: Trace, meter: MeterInfo, *, idle_w: float | None, least_w: float) -> Levels:
-    """Split a trace at the one change of its mean that explains it best, where that is one beyond doubt."""
+def _drop(trace: Trace, meter: MeterInfo, *, idle_w: float | None, least_w: float) -> float | None:
+    """When power fell, at the one change of its mean that explains the trace best; None where that is in doubt."""
     powers_w, count = trace.powers_w, len(trace.powers_w)
     if count < LEAST_READINGS:
         raise NotCalibrated(f"{count} readings in a rest are too few: give a longer --idle")
+    cuts = np.arange(2, count - LEAST_READINGS + 1)
+    if not len(cuts):
+        return None
     sums, squares = np.cumsum(powers_w), np.cumsum(powers_w**2)
-    cuts = np.arange(2, count - 1)
     early_w, late_w = sums[cuts - 1] / cuts, (sums[-1] - sums[cuts - 1]) / (count - cuts)
     errors = squares[-1] - cuts * early_w**2 - (count - cuts) * late_w**2
     best = int(np.argmin(errors))
-    cut, drop_w = int(cuts[best]), float(early_w[best] - late_w[best])
+    cut = int(cuts[best])
     noise_w = math.sqrt(max(0.0, float(errors[best])) / (count - 2))
     doubt_w = SIGMAS * noise_w * math.sqrt(1 / trace.values(meter, 0, cut) + 1 / trace.values(meter, cut, count))
     over_w = least_w - (float(late_w[best]) if idle_w is None else idle_w)
-    is_clear = drop_w > max(doubt_w, meter.step_w, CLEAR_SHARE * over_w)
-    start = cut if is_clear else 0
-    rest_w, values = powers_w[start:], trace.values(meter, start, count)
-    return Levels(
-        early_w=float(np.median(powers_w[:cut])) if is_clear else float(rest_w.mean()),
-        change_s=float(trace.times_s[cut - 1] + trace.times_s[cut]) / 2 if is_clear else 0.0,
-        late_w=float(rest_w.mean()),
-        late_pm_w=student(max(1, int(values) - 1)) * float(rest_w.std()) / math.sqrt(values),
-        is_clear=is_clear,
-    )
+    if early_w[best] - late_w[best] <= max(doubt_w, _clear_w(meter, over_w)):
+        return None
+    return float(trace.times_s[cut - 1] + trace.times_s[cut]) / 2
 
 
 def _idle(before: Levels, after: Levels, *, least_w: float) -> Quantity:
@@ -289,6 +297,11 @@ def _promotion(observed: Observed, base_w: float, notes: list[str]) -> tuple[flo
         return longer_s, max(0.0, statistics.median(read_w))
     notes.append("the promotion is too short for this meter: its power is taken to be the base's")
     return longer_s, base_w
+
+
+def _clear_w(meter: MeterInfo, over_w: float) -> float:
+    """How far apart levels are at least, where the slowest step takes so much over idle."""
+    return max(meter.step_w, CLEAR_SHARE * over_w)
 
 
 def _shortest_tail_s(meter: MeterInfo) -> float:

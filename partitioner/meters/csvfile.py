@@ -175,10 +175,10 @@ def open_csv(argument: str) -> CsvFile:
     Raises:
         MeterError: as ``CsvFile``.
     """
-    path, pick = (argument, "") if Path(argument).exists() else split_pick(argument)
+    path, pick = (argument, "") if Path(argument).expanduser().exists() else split_pick(argument)
     if not path:
-        raise MeterError("csv: names no file")
-    return CsvFile(Path(path), pick)
+        raise MeterError(f"{argument!r} names no file")
+    return CsvFile(Path(path).expanduser(), pick)
 
 
 def _text(line: bytes) -> str:

@@ -61,6 +61,8 @@ def test_the_rate_that_was_asked_moves_the_way_that_was_asked(mbit: float, is_up
     flow.run(0.5)
     moved = flow.run(2.0)
     there, back = (moved.up_bytes, moved.down_bytes) if is_up else (moved.down_bytes, moved.up_bytes)
+    rate = moved.up_bytes_per_s if is_up else moved.down_bytes_per_s
+    assert rate / MBIT == pytest.approx(mbit, rel=0.005)
     assert there / MBIT / moved.took_s == pytest.approx(mbit, rel=0.05)
     assert back == 0
     assert moved.took_s == pytest.approx(2.0, abs=0.01)
@@ -77,6 +79,14 @@ def test_a_slower_link_is_filled_and_no_queue_grows_for_longer_than_a_second() -
     begun_s = link.now_s
     flow.drain()
     assert link.now_s - begun_s < 20 / 5 + 0.1
+
+
+def test_a_short_run_is_no_twentieth_off() -> None:
+    link = Link(up=50 * MBIT, down=50 * MBIT)
+    flow = paced(link, 5.0)
+    flow.run(0.1)
+    rates = [flow.run(0.4).up_bytes_per_s / MBIT for _ in range(5)]
+    assert rates == pytest.approx([5.0] * 5, rel=0.01)
 
 
 def test_after_draining_nothing_is_under_way() -> None:

@@ -137,6 +137,20 @@ def test_a_meter_that_still_follows_the_last_step_is_no_tail() -> None:
     assert radio.tail_w == pytest.approx(0.4, abs=0.01)
 
 
+@pytest.mark.parametrize("noise_w", [0.0, 0.05])
+def test_a_slow_end_of_the_last_step_and_a_tail_of_two_levels_end_in_rest(noise_w: float) -> None:
+    after = trace((0.15, IDLE_W + 2.0), (0.9, IDLE_W + 0.5), (1.2, IDLE_W + 0.3), (3.0, IDLE_W), noise_w=noise_w)
+    fitted = fit(observed(after=after), name="x")
+    assert fitted.radio.tail_s == pytest.approx(1.2, abs=0.03)
+    assert fitted.radio.tail_w == pytest.approx(0.5, abs=0.03)
+    assert fitted.idle_w.value == pytest.approx(IDLE_W, abs=0.02)
+
+
+def test_a_blip_in_the_rest_is_no_tail() -> None:
+    after = trace((1.0, IDLE_W), (1.1, IDLE_W + 3.0), (2.0, IDLE_W))
+    assert fit(observed(after=after), name="x").radio.tail_s == 0.0
+
+
 def test_a_tail_that_outlives_the_rest_is_not_taken_for_idling() -> None:
     with pytest.raises(NotCalibrated, match=r"still takes 400 mW more .* give a longer --idle"):
         fit(observed(after=trace((2.0, IDLE_W + 0.4))), name="x")
