@@ -1,7 +1,8 @@
 """Energy from two constants where nobody measured any: a device's power at rest and at work, times measured times.
 
 All of it is marked assumed. A device draws more or less as its layers keep it busy, so this tells cuts apart by their
-time alone. A front that was measured to be quicker than a shallower one takes no less than that.
+time alone. A deeper front does all that a shallower one does, and noise only ever makes a run longer, so a front takes
+no more than any that is deeper.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def assumed_energy(profile: Profile, *, idle_w: float, active_w: float, source: 
             "0 or more, and at work, over 0 and no less than at rest"
         )
     net_w = active_w - idle_w
-    prefixes_s = itertools.accumulate((cut.prefix.median_s for cut in profile.cuts), max)
+    deepest_first_s = itertools.accumulate((cut.prefix.median_s for cut in reversed(profile.cuts)), min)
+    prefixes_s = reversed(list(deepest_first_s))
     layers_s = [layer.forward.median_s for layer in profile.layers]
     scale = profile.whole.median_s / sum(layers_s) if sum(layers_s) > 0 else 1.0
     return EnergyProfile(

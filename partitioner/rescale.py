@@ -9,6 +9,7 @@ input of a picture, stay as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -59,7 +60,7 @@ def rescaled(profile: Profile, old: Cuts, new: Cuts, *, costs: Mapping[str, CutC
     if energy is not None:
         energy = energy.stretched(
             whole=_ratio(*flops),
-            prefixes=_never_less(
+            prefixes=_never_falling(
                 energy, {each.id: _ratio(each.edge_flops, costs[each.id].edge_flops) for each in profile.cuts}
             ),
             layers=[_ratio(before.flops, after.flops) for before, after in zip(profile.layers, layers, strict=True)],
@@ -158,14 +159,14 @@ def _grown(nbytes: int, before_bytes: int, after_bytes: int) -> int:
     return (2 * nbytes * after_bytes + before_bytes) // (2 * before_bytes)
 
 
-def _never_less(energy: EnergyProfile, ratios: Mapping[str, float]) -> dict[str, float]:
-    """The ratios of prefixes, raised where a deeper one would take less than one before it; cuts are in order."""
+def _never_falling(energy: EnergyProfile, ratios: Mapping[str, float]) -> dict[str, float]:
+    """The ratios of prefixes, less where one would take more than a deeper one; cuts are in order."""
     known = {each.cut_id: each.total_j.value for each in energy.prefixes}
-    found, least_j = {}, 0.0
-    for cut_id, ratio in ratios.items():
+    found, most_j = {}, math.inf
+    for cut_id, ratio in reversed(ratios.items()):
         energy_j = known[cut_id]
-        found[cut_id] = max(ratio, least_j / energy_j) if energy_j > 0 else ratio
-        least_j = max(least_j, energy_j * ratio)
+        most_j = min(most_j, energy_j * ratio)
+        found[cut_id] = most_j / energy_j if energy_j > 0 else ratio
     return found
 
 

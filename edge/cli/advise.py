@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from partitioner.cli.arguments import size_bytes
 from partitioner.cli.codecs import bound_of, codecs_of
 from partitioner.cli.models import add_model_arguments, open_model
 from partitioner.cli.output import print_json, print_table
+from partitioner.cli.radio import add_radio_arguments, radio_for, with_power
 
 if TYPE_CHECKING:
     from partitioner.bundle import Bundle
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model_arguments(parser)
     add_session_arguments(parser)
+    add_radio_arguments(parser)
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="an input like those to come (default: a made-up one)"
     )
@@ -52,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         asked = session.constraints
     if sample is not None and sample.source is not None and args.input_bytes is None:
         args.input_bytes = sample.nbytes_original
+    evidence = replace(evidence, edge=with_power(args, [evidence.edge])[0])
     planner = evidence.planner(
         codecs=codecs_of(args),
         bound=bound_of(args),
@@ -60,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
     )
     table, load = planner.everything, evidence.load
     found = [
-        gains(table, link, load, allowed=planner.allowed(link, load)) for link in (evidence.link, *PRESETS.values())
+        gains(table.over(radio_for(args, link)), link, load, allowed=planner.allowed(link, load))
+        for link in (evidence.link, *PRESETS.values())
     ]
-    notes = list(table.notes)
+    notes = [*table.notes, *_energy_notes(args, found)]
     if sample is None and bundle.preprocess is not None:
         notes.append("measured without a picture: --input FILE counts its size, and what preparing it takes")
     notes.extend(load_notes(load))
@@ -73,6 +78,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(table, found, notes)
     return 0
+
+
+def _energy_notes(args: argparse.Namespace, found: list[Gains]) -> list[str]:
+    """Where energies come from, where there are some."""
+    if all(each.chosen.energy is None for each in found):
+        return []
+    radio = f"the {args.radio} radio's" if args.radio else "that of a radio of each link's name, on this link none"
+    return [f"the network's energy is {radio}; ~ is modelled from what was measured, ? assumed"]
 
 
 def load_notes(load: Load) -> list[str]:
@@ -103,11 +116,12 @@ def _record(table: CandidateTable, found: list[Gains], notes: list[str]) -> dict
 
 
 def _print(table: CandidateTable, found: list[Gains], notes: list[str]) -> None:
+    from partitioner.cli.joules import energy_cell
     from partitioner.units import digits
 
     print(f"{table.model_name}: {found[0].verdict}")
     print()
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             each.link.name,
             f"{digits(each.link.up_mbit)} / {digits(each.link.down_mbit)}",
@@ -120,7 +134,11 @@ def _print(table: CandidateTable, found: list[Gains], notes: list[str]) -> None:
         )
         for each in found
     ]
-    headings = ("link", "Mbit/s up / down", "ms round trip", "all-local", "all-cloud", "best", "where (codec)", "gain")
+    headings = ["link", "Mbit/s up / down", "ms round trip", "all-local", "all-cloud", "best", "where (codec)", "gain"]
+    if table.has_energy:
+        headings += ["energy: all-local", "all-cloud", "best"]
+        ends = [(each.all_local, each.all_cloud, each.chosen) for each in found]
+        rows = [(*row, *(energy_cell(each.energy) for each in end)) for row, end in zip(rows, ends, strict=True)]
     print_table(headings, rows, left=(0, 6), highlight=0, optional=(2, 1))
     print("times in ms")
     for note in notes:

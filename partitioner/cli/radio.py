@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from partitioner.cli import arguments
 from partitioner.cost import RadioUse
 from partitioner.errors import UsageError
+from partitioner.link import Link
 from partitioner.profile import Profile
 from partitioner.radio import MAX_TEXT_CHARS, NO_RADIO, RADIOS, RadioModel
-
-if TYPE_CHECKING:
-    from partitioner.planner import Planner
 
 
 def add_radio_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +44,21 @@ def radio_of(args: argparse.Namespace) -> RadioUse:
     Raises:
         UsageError: it is neither a preset nor a file that can be read, or the file holds no radio.
     """
-    preset = getattr(args, "link", None)
-    name = args.radio or (preset if preset in RADIOS else NO_RADIO.name)
+    preset: str | None = getattr(args, "link", None)
+    return _use(args, preset or NO_RADIO.name)
+
+
+def radio_for(args: argparse.Namespace, link: Link) -> RadioUse:
+    """The radio that is used on a link: the one that was asked for, else the preset of its name, else none.
+
+    Raises:
+        UsageError: as ``radio_of``.
+    """
+    return _use(args, link.name if link.name in RADIOS else NO_RADIO.name)
+
+
+def _use(args: argparse.Namespace, default: str) -> RadioUse:
+    name = args.radio or default
     return RadioUse(model=RADIOS.get(name) or _load(name), frame_interval_s=args.frame_interval)
 
 
@@ -71,12 +81,6 @@ def with_power(args: argparse.Namespace, profiles: Iterable[Profile]) -> list[Pr
         )
         for profile in profiles
     ]
-
-
-def radio_note(planner: Planner) -> str:
-    """Where the network's share of energy comes from; empty where no energy is known."""
-    model = planner.everything.radio.model
-    return f"{model.origin} radio: {model.name} ({model.source})" if planner.everything.has_energy else ""
 
 
 def _load(path: str) -> RadioModel:

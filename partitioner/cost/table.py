@@ -10,7 +10,7 @@ hundred candidates.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -203,6 +203,10 @@ class CandidateTable:
             array.flags.writeable = False
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         return self._with(arrays | _times(fixed_s) | scaled, candidates=self.candidates)
+
+    def over(self, radio: RadioUse) -> CandidateTable:
+        """The table for another radio."""
+        return replace(self, radio=radio)
 
     def _with(self, arrays: Mapping[str, FloatArray], *, candidates: tuple[Candidate, ...]) -> CandidateTable:
         return CandidateTable(

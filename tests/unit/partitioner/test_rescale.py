@@ -95,7 +95,8 @@ def test_what_was_inferred_says_so_and_can_be_written_and_read(text: Bundle, pro
 
 
 def test_energy_grows_with_time_and_no_deeper_front_takes_less(text: Bundle, profile: Profile) -> None:
-    metered = replace(profile, energy=assumed_energy(profile, idle_w=1.0, active_w=4.0, source=""))
+    energy = assumed_energy(profile, idle_w=1.0, active_w=4.0, source="")
+    metered = replace(profile, energy=energy)
     for length in LENGTHS:
         found = at(text, metered, length)
         assert found.energy is not None
@@ -103,8 +104,9 @@ def test_energy_grows_with_time_and_no_deeper_front_takes_less(text: Bundle, pro
             assert found == metered
             continue
         joules = [each.total_j.value for each in found.energy.prefixes]
-        expected = list(accumulate((4.0 * cut.prefix.median_s for cut in found.cuts), max))
-        assert joules == pytest.approx(expected)
+        ratios = [new.prefix.median_s / old.prefix.median_s for new, old in zip(found.cuts, profile.cuts, strict=True)]
+        grown_j = [each.total_j.value * ratio for each, ratio in zip(energy.prefixes, ratios, strict=True)]
+        assert joules == pytest.approx(list(accumulate(reversed(grown_j), min))[::-1])
         assert found.energy.whole_j.value == pytest.approx(4.0 * found.whole.median_s)
         layers_s = [layer.forward.median_s for layer in profile.layers]
         grown = [layer.forward.median_s for layer in found.layers]
