@@ -106,7 +106,7 @@ def calibrate(cleft_edge: CleftEdge, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def far_off(answer: dict[str, Any]) -> dict[str, float]:
-    """The figures that are not within 10 % of the board's (its tail's length: 20 %), or known no better than to 20 %."""
+    """The figures that are not within 10 % of the board's (its tail's length: 20), or known no better than to 20."""
     truths = {"up_w_per_mbit": UP_W, "down_w_per_mbit": DOWN_W, "base_w": BASE_W, "tail_s": TAIL_S, "tail_w": TAIL_W}
     return {
         field: answer[field]
