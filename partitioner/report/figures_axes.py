@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import FigureBase
+    from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, YELLOW = (
@@ -43,6 +44,8 @@ MOST_LABELS = 34
 _LABEL_SPACE = 1 / 44
 """Share of an axis that a slanted name takes."""
 _LONGEST = 26
+_LEAST = 1e-30
+"""What is less has no place on an axis of powers of ten."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -104,6 +107,17 @@ def style() -> Iterator[None]:
 def entitle(figure: FigureBase, text: str) -> None:
     """Write a figure's title, above it to the left."""
     figure.suptitle(text, x=0.01, ha="left", weight="bold", gid=TITLE)
+
+
+def explain_above(axes: Axes, *, columns: int, more: Sequence[Line2D] = ()) -> None:
+    """Put a legend above a diagram: bars in the order in which they were drawn, then lines and marks."""
+    handles, labels = axes.get_legend_handles_labels()
+    pairs = sorted(zip(handles, labels, strict=True), key=lambda pair: not hasattr(pair[0], "patches"))
+    pairs += [(each, str(each.get_label())) for each in more]
+    if pairs:
+        axes.legend(
+            *zip(*pairs, strict=True), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=columns
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +189,11 @@ def name_layers(axes: Axes, names: Sequence[str], *, always: Sequence[int] = ())
 
 
 def shortened(name: str) -> str:
-    """The end of a long name, which tells it apart from its neighbours."""
-    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
+    """The end of a long name, which tells it apart from its neighbours: whole modules, where that is enough."""
+    if len(name) <= _LONGEST:
+        return name
+    _, dot, end = name[-_LONGEST:].partition(".")
+    return f"…{end}" if dot and end else f"…{name[1 - _LONGEST :]}"
 
 
 def plain_logarithmic(axis: Axis, unit: str = "", *, base: int = 10) -> None:
@@ -184,19 +201,28 @@ def plain_logarithmic(axis: Axis, unit: str = "", *, base: int = 10) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    is_short = base == 10 and low > 0 and high / low < 200
+    is_short = base == 10 and low > 0 and high < 200 * low
     axis.set_major_locator(LogLocator(base=base, subs=(1.0, 2.0, 5.0) if is_short else (1.0,), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def bytes_logarithmic(axis: Axis) -> None:
-    """Ticks of a logarithmic axis of bytes: 1 kB, 10 kB, 1 MB."""
+def logarithmic(axes: Axes, which: Literal["x", "y"], values: FloatArray) -> None:
+    """Make an axis one of powers of ten with plain numbers, where these values have logarithms."""
+    if not (values > _LEAST).all():
+        return
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    plain_logarithmic(axes.xaxis if which == "x" else axes.yaxis)
+
+
+def bytes_logarithmic(axes: Axes) -> None:
+    """An upright axis of bytes in powers of ten: 1 kB, 10 kB, 1 MB."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _round_size(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _round_size(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def bytes_symmetric(axes: Axes, sizes: FloatArray) -> None:

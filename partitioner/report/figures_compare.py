@@ -19,6 +19,7 @@ from partitioner.report.figures_axes import (
     MOST_LABELS,
     ORANGE,
     entitle,
+    explain_above,
     name_layers,
     plain_logarithmic,
     time_scale,
@@ -70,7 +71,7 @@ def _draw_times(axes: Axes, found: Comparison) -> None:
             axes.step(at, heights, where="mid", color=colour, lw=0.9, label=label)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"latency, {unit}")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=2)
+    explain_above(axes, columns=2)
 
 
 def _draw_ratios(axes: Axes, layers: Sequence[LayerPair]) -> None:
@@ -93,9 +94,9 @@ def _draw_ratios(axes: Axes, layers: Sequence[LayerPair]) -> None:
     axes.set_ylim(low, high)
     plain_logarithmic(axes.yaxis, "×", base=2)
     axes.set_ylabel("time, B / A")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=3)
+    explain_above(axes, columns=3)
 
 
 def _reach(ratios: Sequence[float]) -> tuple[float, float]:
     """The ratios with room around them, and at least from a half to double."""
-    return min(0.5, *(each / 1.15 for each in ratios)), max(2.0, *(each * 1.15 for each in ratios))
+    return min([0.5, *(each / 1.15 for each in ratios)]), max([2.0, *(each * 1.15 for each in ratios)])

@@ -27,6 +27,7 @@ from partitioner.report.figures_axes import (
     YELLOW,
     energy_scale,
     entitle,
+    explain_above,
     name_layers,
     shortened,
     time_scale,
@@ -99,7 +100,7 @@ def _draw_times(axes: Axes, plans: Plans) -> None:
     chosen = _place(plans)
     _mark(axes, chosen, totals_s[chosen] * factor, f"best: {shortened(plans.chosen.label)}, {ms(totals_s[chosen])}")
     axes.set_ylabel(f"latency, {unit}")
-    _legend(axes)
+    explain_above(axes, columns=4)
 
 
 def _draw_energies(axes: Axes, plans: Plans) -> None:
@@ -114,7 +115,7 @@ def _draw_energies(axes: Axes, plans: Plans) -> None:
     chosen = _place(plans)
     _mark(axes, chosen, totals_j[chosen] * factor, f"best plan: {joules(totals_j[chosen])}")
     axes.set_ylabel(f"energy, {unit}")
-    _legend(axes)
+    explain_above(axes, columns=4)
 
 
 def _stack(axes: Axes, costs: Sequence[object], stack: Stack, factor: float, origins: Sequence[str | None]) -> None:
@@ -201,10 +202,3 @@ def _mark(axes: Axes, at: int, height: float, label: str) -> None:
         clip_on=False,
         zorder=5,
     )
-
-
-def _legend(axes: Axes) -> None:
-    """Bars in the order of their stack, then marks."""
-    handles, labels = axes.get_legend_handles_labels()
-    ordered = sorted(zip(handles, labels, strict=True), key=lambda pair: hasattr(pair[0], "get_marker"))
-    axes.legend(*zip(*ordered, strict=True), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=4)

@@ -22,6 +22,7 @@ from partitioner.report.figures_axes import (
     bytes_logarithmic,
     energy_scale,
     entitle,
+    explain_above,
     name_layers,
     time_scale,
 )
@@ -68,7 +69,7 @@ def _draw_times(axes: Axes, layers: Sequence[LayerProfile]) -> None:
         what="latency",
     )
     axes.set_ylabel(f"latency, {unit}")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4)
+    explain_above(axes, columns=4)
 
 
 def _draw_energy(axes: Axes, energy: EnergyProfile) -> None:
@@ -82,7 +83,7 @@ def _draw_energy(axes: Axes, energy: EnergyProfile) -> None:
         what="energy",
     )
     axes.set_ylabel(f"energy, {unit}")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, ncols=4)
+    explain_above(axes, columns=4)
 
 
 def _draw_bytes(axes: Axes, layers: Sequence[LayerProfile], *, is_apart: bool) -> None:
@@ -91,24 +92,16 @@ def _draw_bytes(axes: Axes, layers: Sequence[LayerProfile], *, is_apart: bool) -
     if not is_apart:
         beside.grid(False)
         beside.spines["right"].set_visible(True)
-    beside.set_yscale("log", nonpositive="mask")
     marker: dict[str, Any] = {"marker": "o", "markersize": 2.4} if len(layers) <= MOST_WHISKERS else {}
     sizes = [layer.output_bytes for layer in layers]
     (line,) = beside.plot(range(len(layers)), sizes, color=BLACK, lw=0.9, label="activation bytes", **marker)
     line.set_gid("activation-bytes")
     beside.set_ylabel("activation bytes")
-    bytes_logarithmic(beside.yaxis)
-    if is_apart:
-        return
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        [*handles, line],
-        [*labels, "activation bytes (right)"],
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderaxespad=0.2,
-        ncols=5,
-    )
+    if any(sizes):
+        bytes_logarithmic(beside)
+    if not is_apart:
+        line.set_label("activation bytes (right)")
+        explain_above(axes, columns=4, more=[line])
 
 
 def _bars(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from partitioner.leakage import CutLeakage, LeakageHow
 from partitioner.optimize.scan import Priced
-from partitioner.report.figures_axes import GREEN, MOST_LABELS, PURPLE
+from partitioner.report.figures_axes import GREEN, MOST_LABELS, PURPLE, explain_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,9 +64,7 @@ def draw_leakage(axes: Axes, cuts: Sequence[Priced]) -> None:
                 label="" if is_bound else label,
             )
     if has_bounds:
-        axes.plot([], [], "o", mfc="white", mec="black", ms=size, mew=0.8, label="bound, from cuts around it")
+        axes.errorbar([], [], fmt="o", mfc="white", color="black", ms=size, mew=0.8, label="bound, from cuts around it")
     axes.set_ylim(-0.03, highest * 1.06)
     axes.set_ylabel("leakage")
-    handles, labels = axes.get_legend_handles_labels()
-    ordered = sorted(zip(handles, labels, strict=True), key=lambda each: each[1].startswith("bound"))
-    axes.legend(*zip(*ordered, strict=True), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=3)
+    explain_above(axes, columns=3)

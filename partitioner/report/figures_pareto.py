@@ -23,7 +23,7 @@ from partitioner.report.figures_axes import (
     energy_scale,
     entitle,
     is_clear,
-    plain_logarithmic,
+    logarithmic,
     shortened,
     time_scale,
 )
@@ -69,17 +69,15 @@ def _diagram(axes: Axes, shown: Front, other: str, chosen: Candidate) -> Callabl
     axes.step(*points[edge].T, where="post", color=BLUE, lw=1.0, label="front of these two", gid=f"front-{other}")
     _points(axes, points[is_kept], "plan that none beats", gid=f"unbeaten-{other}", color=BLUE, ms=4)
     _points(axes, points[[best]], "best plan", gid=f"chosen-{other}", mfc="none", mec=VERMILION, mew=1.5, ms=8)
-    axes.set_xscale("log")
     axes.set_xlabel(f"latency, {time[1]}")
     if other == "upload":
         bytes_symmetric(axes, points[:, 1])
         axes.set_ylabel("bytes sent up")
     else:
-        axes.set_yscale("log")
         axes.set_ylabel(f"{other}, {energy[1]}" if energy[1] else other)
-        plain_logarithmic(axes.yaxis)
+        logarithmic(axes, "y", points[:, 1])
+    logarithmic(axes, "x", points[:, 0])
     axes.margins(x=0.2)
-    plain_logarithmic(axes.xaxis)
     named = list(dict.fromkeys([best, *edge.tolist()]))
     texts = [_short(shown.candidates[index]) for index in named]
     obstacles = np.concatenate([points, _along(points[edge])])

@@ -14,7 +14,17 @@ import numpy as np
 
 from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.planner import Breakpoint
-from partitioner.report.figures_axes import BLACK, GREY, SERIES, VERMILION, entitle, plain_logarithmic, shortened
+from partitioner.report.figures_axes import (
+    BLACK,
+    GREY,
+    SERIES,
+    VERMILION,
+    entitle,
+    explain_above,
+    logarithmic,
+    plain_logarithmic,
+    shortened,
+)
 from partitioner.report.shown import Line, Plans, Rates
 from partitioner.units import joules, ms
 
@@ -55,17 +65,18 @@ def draw_rates(figure: FigureBase, model: str, plans: Plans) -> None:
     changes = [point.from_up_bytes_per_s / BYTES_PER_MBIT for point in rates.points]
     _say_rates(axes, [each for each in changes if low < each < high])
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xlim(low, high)
     axes.set_ylabel(_scale(rates)[1])
-    axes.set_ylim(*_heights(rates, low, high))
-    plain_logarithmic(axes.yaxis)
+    bottom, top = _heights(rates, low, high)
+    if bottom > 0:
+        axes.set_ylim(bottom, top)
+    logarithmic(axes, "y", np.array([bottom]))
     strip.set_xlabel("uplink rate, Mbit/s")
     plain_logarithmic(strip.xaxis)
     strip.set_yticks([])
     strip.set_ylim(0, 1)
     strip.set_ylabel("best", rotation=0, ha="right", va="center")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.3, ncols=4)
+    explain_above(axes, columns=4)
 
 
 def _range(rates: Rates, link: Link) -> tuple[float, float]:
@@ -99,7 +110,7 @@ def _colours(points: Sequence[Breakpoint]) -> dict[str, str]:
 def _name(point: Breakpoint) -> str:
     chosen = point.candidate
     if chosen is None:
-        return "none in time"
+        return "no plan"
     if chosen.is_local:
         return chosen.cut
     return chosen.label if chosen.codec == "none" else f"{chosen.label}, {chosen.codec}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import Energy, Latency, Objective, Upload
 from partitioner.planner import Planner
-from partitioner.profile import LayerProfile, Profile
+from partitioner.profile import LayerProfile, Profile, Timing
 from partitioner.profiles import dump_profile
 from partitioner.radio import RADIOS
 from partitioner.report.shown import Plans, Shown, plans_of
@@ -31,7 +31,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from partitioner.report.figures import draw, drawable, write  # noqa: E402
-from partitioner.report.figures_axes import HATCHES, spans_of, style  # noqa: E402
+from partitioner.report.figures_axes import HATCHES, shortened, spans_of, style  # noqa: E402
 
 WIFI = PRESETS["wifi"]
 
@@ -293,6 +293,36 @@ def test_figures_that_cannot_be_drawn_are_not_offered() -> None:
     assert drawable(Shown(edge=profile(), plans=planned(objective=Upload())[1])) == ("layers", "cuts", "pareto")
 
 
+def without_times(made: Profile) -> Profile:
+    none = Timing(median_s=0.0)
+    return replace(
+        made,
+        whole=none,
+        layers=tuple(replace(layer, forward=none, output_bytes=0) for layer in made.layers),
+        cuts=tuple(replace(cut, prefix=none, suffix=none) for cut in made.cuts),
+    )
+
+
+def without_layers(made: Profile) -> Profile:
+    return replace(made, layers=())
+
+
+def without_splits(made: Profile) -> Profile:
+    return replace(made, cuts=(made.cuts[0], made.cuts[-1]))
+
+
+@pytest.mark.parametrize("spoil", [without_times, without_layers, without_splits])
+@pytest.mark.parametrize("link", [Link.from_mbit(1e-6, 1e-6, 1e6), Link.from_mbit(1e9, 1e9, 0)])
+def test_odd_profiles_are_drawn_without_a_warning(
+    spoil: Callable[[Profile], Profile], link: Link, tmp_path: Path
+) -> None:
+    edge, cloud = spoil(profile(has_energy=False)), spoil(replace(cloud_profile(), layers=profile().layers))
+    edge = replace(edge, energy=assumed_energy(edge, idle_w=2.0, active_w=5.0, source="a sheet"))
+    shown = Shown(edge=edge, plans=plans_of(Planner.from_profiles(edge, cloud), link, IDLE))
+    write(shown, drawable(shown), tmp_path / "x.svg")
+    assert (tmp_path / "x.svg").stat().st_size > 10_000
+
+
 def test_odd_names_are_drawn_as_they_are() -> None:
     names = ["$x^2$", "_private", "a" * 300, "слой", "层", "<&>", "", "layer.7"]
     edge = profile()
@@ -313,6 +343,12 @@ def test_names_of_hundreds_of_layers_never_run_into_each_other() -> None:
     ticks = page.subfigs[0].axes[-1].get_xticks()
     assert 8 <= len(ticks) <= 40
     assert np.diff(np.sort(ticks)).min() >= 430 / 44
+
+
+def test_long_names_lose_whole_modules_first() -> None:
+    assert shortened("encoder.layers.encoder_layer_0") == "…layers.encoder_layer_0"
+    assert shortened("a.b") == "a.b"
+    assert len(shortened("x" * 90)) == 26
 
 
 def test_one_drawing_is_the_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
