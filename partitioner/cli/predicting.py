@@ -13,6 +13,8 @@ from partitioner.profile import Profile
 from partitioner.profiles import load_fit
 
 if TYPE_CHECKING:
+    from partitioner.bundle import Bundle
+    from partitioner.dims import Binding
     from partitioner.predict import Fit
 
 
@@ -75,17 +77,20 @@ def _structure(args: argparse.Namespace, profiles: Sequence[Profile]) -> Profile
             raise UsageError("nothing says what the model's layers are: give a profile of one side, or --bundle DIR")
         return profiles[0]
     from partitioner.bundle import Bundle
+
+    bundle = Bundle.open(args.bundle)
+    return structure_from(bundle, profiles[0].binding if profiles else bundle.graph.example_binding)
+
+
+def structure_from(bundle: Bundle, binding: Binding) -> Profile:
+    """What a bundle says of its model; a picture is taken to be of the size that the model takes, a byte a value."""
     from partitioner.dims import shape_of
     from partitioner.structure import structure_of
 
-    bundle = Bundle.open(args.bundle)
-    graph = bundle.graph
-    binding = dict(profiles[0].binding) if profiles else graph.example_binding
-    pixels = None
-    if bundle.preprocess is not None:
-        pixels = math.prod(shape_of(graph.inputs[0].value.shape, binding))  # a byte for each
+    given = bundle.graph.inputs[0].value
+    pixels = None if bundle.preprocess is None else math.prod(shape_of(given.shape, binding))
     return structure_of(
-        graph,
+        bundle.graph,
         digest=bundle.digest,
         name=bundle.name,
         weights=bundle.manifest.weights,

@@ -16,13 +16,16 @@ from typing import IO, TYPE_CHECKING
 from partitioner.cli import arguments
 from partitioner.cli.models import MODEL_HELP, add_packing_arguments, print_notes, request_of
 from partitioner.cli.output import print_json, print_table, progress
+from partitioner.cli.predicting import structure_from
 from partitioner.cli.runtime import add_runtime_argument
 from partitioner.errors import UsageError
 from partitioner.link import PRESETS
+from partitioner.profiles import load_fit
 from partitioner.units import digits
 
 if TYPE_CHECKING:
     from partitioner.bundle import Bundle
+    from partitioner.predict import Fit
     from partitioner.verify import Settings, Subject
     from partitioner.verify.findings import Finding
 
@@ -68,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_runtime_argument(parser)
     parser.add_argument(
+        "--predict",
+        metavar="FIT",
+        help="do not profile the device: predict its times (cleft-plan fit, made without these models)",
+    )
+    parser.add_argument(
         "--budget",
         type=arguments.duration_s,
         default=15.0,
@@ -93,12 +101,16 @@ def run(args: argparse.Namespace) -> int:
     from partitioner.verify import Settings, steps, verify
 
     found = _kept(args.resume)
+    fit = None if args.predict is None else load_fit(args.predict)
+    if fit is not None and args.runtime not in ("auto", fit.runtime.name):
+        raise UsageError(f"--predict: this fit is of the runtime {fit.runtime.name}, not {args.runtime}")
     settings = Settings(
         links=tuple(PRESETS[name] for name in args.links),
         slowdowns=args.edge_slowdown,
         codecs=_codecs(args),
         max_deviation=args.max_deviation,
-        runtime=args.runtime,
+        runtime=args.runtime if fit is None else fit.runtime.name,
+        fit=fit,
         profile_budget_s=args.budget,
         time_per_config_s=args.time_per_config,
     )
@@ -107,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         _appending(args.resume or args.save, is_kept=args.resume is not None) as save,
         tempfile.TemporaryDirectory(prefix="cleft-verify-") as folder,
     ):
-        subjects = _subjects(args, Path(folder))
+        subjects = _subjects(args, Path(folder), fit)
         done = {finding.key for finding in found if _is_asked(finding, subjects, settings)}
         with progress("verify", total=steps(len(subjects), settings, done=len(done))) as advance:
 
@@ -142,6 +154,7 @@ def answer(found: Sequence[Finding], settings: Settings) -> dict[str, object]:
             "codecs": None if settings.codecs is None else list(settings.codecs),
             "max_deviation": settings.max_deviation,
             "runtime": settings.runtime,
+            "predicted": settings.fit is not None,
             "profile_budget_s": settings.profile_budget_s,
             "time_per_config_s": settings.time_per_config_s,
         },
@@ -217,7 +230,7 @@ def _cells(finding: Finding) -> tuple[str, ...]:
     )
 
 
-def _subjects(args: argparse.Namespace, folder: Path) -> list[Subject]:
+def _subjects(args: argparse.Namespace, folder: Path, fit: Fit | None) -> list[Subject]:
     """The models, each packed, with what it answers."""
     from partitioner.verify import Subject
     from partitioner.zoo import resolve_request
@@ -226,6 +239,10 @@ def _subjects(args: argparse.Namespace, folder: Path) -> list[Subject]:
     for spec in args.models:
         bundle = resolve_request(request_of(args, spec))
         print_notes(bundle)
+        if fit is not None and fit.has_seen(structure_from(bundle, bundle.graph.example_binding)):
+            raise UsageError(
+                f"--predict: the fit was made of {bundle.name} too, which proves nothing; make one without it"
+            )
         given = args.input.resolve() if args.input is not None else _picture(bundle, folder)
         found.append(Subject(spec=str(bundle.path.resolve()), name=bundle.name, input=given))
     if len({subject.name for subject in found}) < len(found):

@@ -7,6 +7,7 @@ that was never measured. Networks of the same layers are left out together, what
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from partitioner.errors import ProfileError, UsageError
 from partitioner.predict.codecs import CodecFit, fit_codecs, prepare_rates, read_codec
 from partitioner.predict.model import FloatArray, Model
 from partitioner.predict.training import Training, training_of
-from partitioner.profile import ALL_LOCAL, DeviceInfo, Profile, RuntimeRecord, read_device, read_runtime
+from partitioner.profile import DeviceInfo, Profile, RuntimeRecord, read_device, read_runtime
 from partitioner.records import Fields, RecordError, read, to_json
 
 SCHEMA = "cleft.fit/1"
@@ -102,8 +103,9 @@ class Fit:
 
 
 def architecture_of(profile: Profile) -> str:
-    """What networks of the same layers have in common: the id of the cut that keeps all of them."""
-    return next(cut.id for cut in profile.cuts if cut.name == ALL_LOCAL)
+    """What networks of the same layers have in common, whatever is in their weights and however large their inputs."""
+    layers = ((layer.id, layer.kind, layer.window, layer.groups, layer.weight_bytes) for layer in profile.layers)
+    return hashlib.sha256(repr(tuple(layers)).encode()).hexdigest()[:12]
 
 
 def fit(profiles: Sequence[Profile], *, advance: Callable[[str], None] = lambda what: None) -> Fit:

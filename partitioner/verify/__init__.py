@@ -3,7 +3,8 @@
 Worker and device are child processes that run the commands a user types (``partitioner.children``); between them a
 relay shapes rate and delay. For each model both sides are profiled as they always are and the link is measured as a
 device would; nothing is tuned on what is to be predicted. Then every candidate, or a sample of them (``sampling``), is
-run in one session, interleaved, and the fastest once more (``findings``).
+run in one session, interleaved, and the fastest once more (``findings``). With a fit the device is not profiled: its
+times are predicted (``predict``), and the plans that come of that are judged.
 
 Source: Kang et al., "Neurosurgeon", ASPLOS 2017, judge their planner in the same way: 44 of 48 configurations within
 10 % of the best.
@@ -23,6 +24,7 @@ from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.scan import Priced, choose
 from partitioner.planner import Planner
+from partitioner.predict import Fit, predicted
 from partitioner.profile import Profile
 from partitioner.relay import Relay, Shape
 from partitioner.verify.findings import Finding, Tried, counted, finalists
@@ -49,7 +51,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How thoroughly. ``codecs``: admitted ones, None for all within ``max_deviation``; ``runtime`` runs both sides."""
+    """How thoroughly. ``codecs``: admitted ones, None for all within ``max_deviation``; ``runtime`` runs both sides.
+
+    ``fit``: predicts the device's profile, which is then not measured; it is for the caller to see that it was made
+    without the subjects.
+    """
 
     links: tuple[Link, ...]
     slowdowns: tuple[float, ...]
@@ -58,6 +64,7 @@ class Settings:
     runtime: str
     profile_budget_s: float
     time_per_config_s: float
+    fit: Fit | None = None
 
 
 def steps(subjects: int, settings: Settings, *, done: int = 0) -> int:
@@ -94,10 +101,14 @@ def _verify_model(
     with ExitStack() as running:
         advance(f"{subject.name}: starting a worker")
         address = running.enter_context(worker((subject.spec,), options=options))
-        advance(f"{subject.name}: profiling the device")
-        edge = Profile.loads(device_profile(subject.spec, subject.input, budget_s=budget_s, options=options))
         advance(f"{subject.name}: profiling the worker")
         cloud = Profile.loads(worker_profile(subject.name, address, budget_s=budget_s))
+        if settings.fit is None:
+            advance(f"{subject.name}: profiling the device")
+            edge = Profile.loads(device_profile(subject.spec, subject.input, budget_s=budget_s, options=options))
+        else:
+            advance(f"{subject.name}: predicting the device")
+            edge = _predicted(subject, cloud, settings.fit)
         options = ["--runtime", edge.runtime.name, "--threads", "1"]  # what was profiled, however it was chosen
         device = running.enter_context(Device(subject.spec, subject.input, options=options))
         for shape in settings.links:
@@ -111,6 +122,7 @@ def _verify_model(
                         edge.slowed(slowdown),
                         cloud,
                         codecs=settings.codecs,
+                        source_bytes=edge.source.nbytes if settings.fit is not None else None,
                         constraints=Constraints(max_deviation=settings.max_deviation),
                     )
                     ranked = _ranked(planner, link, has_source=subject.input is not None)
@@ -124,6 +136,14 @@ def _verify_model(
                         ranked=ranked,
                     )
                     yield configuration.find(device, relay.address, time_s=settings.time_per_config_s)
+
+
+def _predicted(subject: Subject, cloud: Profile, fit: Fit) -> Profile:
+    """The device's profile, as one who never ran the model there would have it."""
+    source = cloud.source
+    if subject.input is not None and subject.input.suffix != ".npy":
+        source = replace(source, kind="file", nbytes=subject.input.stat().st_size)
+    return predicted(replace(cloud, source=source), fit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
