@@ -11,14 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from partitioner.cost import Candidate, CandidateTable, Load, Row
+from partitioner.cost import Candidate, CandidateTable, Load, RadioUse, Row
 from partitioner.link import Link
 from partitioner.optimize.additive import AdditiveModel, Line
 from partitioner.optimize.constraints import Constraints, Infeasible
 from partitioner.optimize.exhaustive import closed_sets
-from partitioner.optimize.objectives import Latency, Objective, Throughput
+from partitioner.optimize.objectives import Energy, Latency, Objective, Throughput
 from partitioner.optimize.problem import Wiring
 from partitioner.planner import Planner
+from partitioner.radio import RADIOS
 from tests.property.test_envelope_properties import random_model
 from tests.split_problems import chain_wiring, inception_wiring, random_wiring, skipping_wiring, towers_wiring
 
@@ -74,6 +75,21 @@ def test_choosing_takes_microseconds():
         assert planner.at(LINK).predicted_s == planner.everything.price(LINK).min()
     assert medians_s[100] < 50e-6
     assert medians_s[1000] < 20 * medians_s[10]
+
+
+def test_choosing_by_energy_takes_microseconds_too():
+    generator = np.random.default_rng(2)
+    print("\ncandidates   Planner.at by energy, median of 2000; at an interval of frames")
+    for count in (10, 100, 1000):
+        table = random_table(generator, count)
+        metered = replace(table, head_j=5 * table.edge_s, codec_j=0 * table.edge_s, idle_w=0 * table.edge_s + 2)
+        medians_s = []
+        for use in (RadioUse(model=RADIOS["4g"]), RadioUse(model=RADIOS["4g"], frame_interval_s=1.0)):
+            planner = Planner(metered.over(use), objective=Energy())
+            medians_s.append(min(median_s(lambda: planner.at(LINK), runs=2000) for _ in range(3)))  # noqa: B023
+            assert planner.at(LINK).score == planner.everything.energy(LINK).min()
+        print(f"{count:10d}   {medians_s[0] * 1e6:6.1f} us; {medians_s[1] * 1e6:6.1f} us")
+        assert max(medians_s) < 1e-3
 
 
 def skips(layers: int) -> Wiring:
