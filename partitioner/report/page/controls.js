@@ -4,7 +4,8 @@ const GROUPS = { link: ["up", "down", "rtt"], load: ["queue", "slowdown"], wante
 
 /** Whether a situation is over this link. */
 function isAt(link, situation) {
-  return link.up_bytes_per_s === situation.up && link.down_bytes_per_s === situation.down && link.rtt_s === situation.rtt;
+  const { up, down, rtt } = situation;
+  return link.up_bytes_per_s === up && link.down_bytes_per_s === down && link.rtt_s === rtt;
 }
 
 class Controls {
@@ -62,7 +63,8 @@ class Controls {
     const label = element(row, "label", "", slider.label);
     const value = element(row, "span", "value");
     const number = element(value, "input");
-    Object.assign(number, { type: "number", inputMode: "decimal", step: "any", min: String(slider.least), id: `${name}-number` });
+    Object.assign(number, { type: "number", inputMode: "decimal", step: "any", id: `${name}-number` });
+    number.min = String(slider.least);
     const unit = { "×": ", times", "": "" }[slider.unit] ?? `, ${slider.unit}`;
     number.setAttribute("aria-label", slider.label + unit);
     if (slider.hasNone) number.placeholder = "none";

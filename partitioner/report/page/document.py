@@ -31,6 +31,8 @@ _SCRIPTS = (
     "layerschart.js",
     "rateschart.js",
     "tables.js",
+    "telling.js",
+    "bars.js",
     "controls.js",
     "page.js",
 )

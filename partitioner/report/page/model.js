@@ -79,12 +79,14 @@ function awake(radio, movingS, waitingS) {
 /** What a row scores by energy that nobody knows: it is never best. */
 const UNKNOWN_J = 1e100;
 
+const scoreOfEnergy = (each) => (Number.isNaN(each) ? UNKNOWN_J : Math.min(each, Number.MAX_VALUE));
+
 /** What each row scores by an objective, less is better; rows are compared with those in ``among`` (null: all). */
 function scoresOf(objective, table, at, pricesS, among = null) {
   switch (objective.kind) {
     case "latency": return pricesS;
     case "throughput": return slowestStages(table, at);
-    case "energy": return energies(table, at).map((each) => (Number.isNaN(each) ? UNKNOWN_J : Math.min(each, Number.MAX_VALUE)));
+    case "energy": return energies(table, at).map(scoreOfEnergy);
     case "upload": return table.up_bytes;
     case "deviation": return table.deviation;
     case "weighted": return weightedScores(objective, table, at, pricesS, among);

@@ -37,6 +37,8 @@ class Plans {
     this.local = new Table(facts, where("is_local"));
     this.cloud = new Table(facts, where("is_all_cloud"));
     this.cuts = cutsOf(facts.candidates);
+    this.localCut = this.cuts.find((cut) => cut.isLocal);
+    this.cloudCut = this.cuts.find((cut) => cut.isAllCloud);
     this.cutOfRow = new Map(this.cuts.flatMap((cut) => cut.rows.map((row) => [row, cut])));
   }
 
@@ -60,7 +62,8 @@ class Plans {
     this.bind(wanted.leakage);
     const row = best(this.frozen, at, wanted);
     const isRefused = row < 0;
-    const found = this.frozen.rows[isRefused ? best(this.frozen, at, { ...wanted, deadlineS: null, energyJ: null }) : row];
+    const free = { ...wanted, deadlineS: null, energyJ: null };
+    const found = this.frozen.rows[isRefused ? best(this.frozen, at, free) : row];
     return { row: found, cut: this.cutOfRow.get(found), isRefused };
   }
 
@@ -77,7 +80,8 @@ class Plans {
     }));
     const energiesJ = energies(this.all, at);
     const within = withinLimits(this.all, at, wanted, pricesS);
-    return { ...chosen, at, objective, pricesS, stagesS, energiesJ, within, scores, costs, cost: costs.get(chosen.cut) };
+    const cost = costs.get(chosen.cut);
+    return { ...chosen, at, objective, pricesS, stagesS, energiesJ, within, scores, costs, cost };
   }
 
   #bestOf(cut, scores, pricesS) {

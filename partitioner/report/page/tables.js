@@ -2,6 +2,8 @@
 
 const RUNNERS = 5;
 
+const byId = (id) => document.getElementById(id);
+
 /** Set a text only where it changes, so that nothing is laid out anew for nothing. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -25,7 +27,9 @@ function element(parent, tag, className = "", text = "") {
 class Cells {
   constructor(table, headings) {
     const row = this.#of(this.#of(table, "thead", "rowgroup"), "tr", "row");
-    headings.forEach(([text, className]) => this.#of(row, "th", "columnheader", className, text).setAttribute("scope", "col"));
+    for (const [text, className] of headings) {
+      this.#of(row, "th", "columnheader", className, text).setAttribute("scope", "col");
+    }
     this.body = this.#of(table, "tbody", "rowgroup");
     this.classes = headings.map(([, className]) => className);
     table.setAttribute("role", "table");

@@ -35,7 +35,7 @@ function size(bytes) {
 const mbit = (bytesPerS) => `${digits(bytesPerS * 8e-6)} Mbit/s`;
 
 /** How many times as much. */
-const times = (ratio) => (ratio < 2 ? `${ratio.toFixed(2)}×` : ratio < 100 ? `${ratio.toFixed(1)}×` : `${ratio.toFixed(0)}×`);
+const times = (ratio) => `${ratio.toFixed(ratio < 2 ? 2 : ratio < 100 ? 1 : 0)}×`;
 
 /** A tick of an axis: no more digits than it takes. */
 const short = (value) => String(Number(value.toPrecision(3)));
