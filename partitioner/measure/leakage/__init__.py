@@ -35,13 +35,14 @@ from partitioner.measure.leakage.canvas import (
     canvas_of,
     fitted,
     grid,
+    joined,
     resized,
     shrunk,
     size_of,
     words,
 )
 from partitioner.measure.leakage.correlation import Correlation, FloatArray, distance_correlation
-from partitioner.measure.leakage.features import HELD_BYTES, Features, differing, together
+from partitioner.measure.leakage.features import HELD_BYTES, Features, as_floats, differing, together
 from partitioner.measure.leakage.inversion import Network, Split, invert
 from partitioner.measure.subject import Subject, spread
 from partitioner.runtimes import Array, Engine
@@ -101,11 +102,11 @@ def leakage_steps(
 
 @dataclass(slots=True, kw_only=True)
 class _Inputs:
-    """The samples' inputs: squared distances by each that varies, and what is to be rebuilt."""
+    """The samples' inputs that vary: squared distances by each, by all of them, and what is to be rebuilt of each."""
 
     squared: dict[str, FloatArray] = field(default_factory=dict)
     distances: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
-    canvas: Canvas | None = None
+    canvases: dict[str, Canvas] = field(default_factory=dict)
 
 
 class _Measurement:
@@ -160,6 +161,7 @@ class _Measurement:
         sizes: dict[str, Size | None] = {}
 
         def seen(_: int, name: str, array: Array) -> None:
+            array = as_floats(array).reshape(-1) if array.dtype.kind == "c" else array
             sizes[name] = size_of(array.shape, is_named=name in named)
             stacks[name].append(shrunk(array, is_named=name in named))
             if name in named:
@@ -176,8 +178,8 @@ class _Measurement:
         distances = np.sqrt(together(list(varying.values())))
         if distance_correlation(distances, distances) is None:
             raise InputError("the samples are all equally far apart, so no cut can be told from another: give others")
-        drawn = canvas_of({name: np.stack(stacks[name]) for name in varying}, sizes, named)
-        self._inputs = _Inputs(squared=varying, distances=distances, canvas=drawn)
+        drawn = {name: canvas_of(np.stack(stacks[name]), sizes[name], is_named=name in named) for name in varying}
+        self._inputs = _Inputs(squared=varying, distances=distances, canvases=drawn)
 
     def _order(self) -> Iterator[Cut]:
         yield from self._first.values()
@@ -227,15 +229,17 @@ class _Measurement:
             for value in cut.crossing
             if value.name not in self._inputs.squared
         }
-        drawn = self._inputs.canvas
-        size = drawn.size if drawn is not None and self._network is not None else None
-        wanted = drawn.pixels.shape[2:] if drawn is not None else ()
+        canvases = [*self._inputs.canvases.values()]
+        size = canvases[0].size if len(canvases) == 1 and self._network is not None else None
+        height, width = canvases[0].pixels.shape[2:]
         stacks: dict[str, FloatArray32] = {}
 
         def seen(index: int, name: str, array: Array) -> None:
             if size is not None and (laid := as_map(array, size)) is not None:
-                small = fitted(laid, (wanted[0], wanted[1]), _MAP_NUMBERS)
-                stacks.setdefault(name, np.zeros((self._count, *small.shape), np.float32))[index] = small
+                small = fitted(laid, (height, width), _MAP_NUMBERS)
+                stack = stacks.setdefault(name, np.zeros((self._count, *small.shape), np.float32))
+                if stack.shape[1:] == small.shape:  # else its size changes, and it is left out below
+                    stack[index] = small
 
         begun_s = self._elapsed()
         read = yield from self._shown(self._features.squared_distances(sizes, seen=seen))
@@ -259,9 +263,13 @@ class _Measurement:
         return max(known, key=lambda each: each.value, default=None)
 
     def _invert(self, cut: Cut, maps: Mapping[str, FloatArray32]) -> None:
-        parts, drawn = self._parts(cut), self._inputs.canvas
-        if parts is None or drawn is None or self._network is None:
+        """Rebuild the inputs that do not cross as they are; of those that do nothing is wrong."""
+        parts = self._parts(cut)
+        if parts is None or self._network is None:
             return
+        sent = {value.name for value in cut.crossing}
+        canvases = [each for name, each in self._inputs.canvases.items() if name not in sent]
+        drawn = joined(canvases)
         found = invert(
             together(parts),
             drawn,
@@ -270,10 +278,11 @@ class _Measurement:
             maps=self._maps(cut, maps, drawn),
             seed=self._seed,
         )
+        share = len(canvases) / len(self._inputs.canvases)
         self._found[cut.id] = replace(
             self._found[cut.id],
-            inversion_error=found.error,
-            inversion_interval=found.interval,
+            inversion_error=share * found.error,
+            inversion_interval=share * found.interval,
             inverter=found.inverter,
         )
 

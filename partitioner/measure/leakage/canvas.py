@@ -9,7 +9,7 @@ sequences. All maps of a cut are brought to one size, a whole fraction of the pi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,16 +89,18 @@ def shrunk(array: Array, *, is_named: bool) -> Array:
     return resized(plane, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
 
 
-def canvas_of(stacks: Mapping[str, Array], sizes: Mapping[str, Size | None], named: Collection[str]) -> Canvas:
-    """What is to be rebuilt of the samples, of what ``shrunk`` left of each input; all inputs are weighed alike."""
-    parts = [
-        Canvas(pixels=weighed, size=sizes[name])
-        for name, stack in stacks.items()
-        if (weighed := _weighed(_told_apart(stack) if name in named else stack.astype(np.float32))) is not None
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    rows = np.concatenate([part.rows for part in parts], axis=1)
+def canvas_of(stack: Array, size: Size | None, *, is_named: bool) -> Canvas:
+    """What is to be rebuilt of one input that varies, of what ``shrunk`` left of each sample's; it varies by 1."""
+    pixels = _told_apart(stack) if is_named else stack.astype(np.float32)
+    variance = float(pixels.var(axis=0, dtype=np.float64).sum())
+    return Canvas(pixels=pixels / np.float32(math.sqrt(variance or 1.0)), size=size)
+
+
+def joined(canvases: Sequence[Canvas]) -> Canvas:
+    """Several inputs as one to rebuild, each weighed alike; more than one are rows of numbers."""
+    if len(canvases) == 1:
+        return canvases[0]
+    rows = np.concatenate([each.rows for each in canvases], axis=1)
     return Canvas(pixels=rows[:, :, np.newaxis, np.newaxis], size=None)
 
 
@@ -149,12 +151,6 @@ def _told_apart(ids: Array) -> FloatArray32:
     hits = (ids[:, np.newaxis, :] == frequent[np.newaxis, :, np.newaxis]).astype(np.float32)
     others = 1.0 - hits.sum(axis=1, keepdims=True)
     return np.concatenate([hits, others], axis=1)[..., np.newaxis]
-
-
-def _weighed(pixels: FloatArray32) -> FloatArray32 | None:
-    """Numbers that vary by 1 in total; None where they do not vary."""
-    variance = float(pixels.var(axis=0, dtype=np.float64).sum())
-    return pixels / np.float32(math.sqrt(variance)) if variance > 0 else None
 
 
 def _laid(array: Array, size: Size) -> Array | None:
