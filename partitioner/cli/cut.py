@@ -6,7 +6,7 @@ Reads saved profiles only: no torch, no grpc, no protobuf, so that the whole pro
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from partitioner.cli import arguments
@@ -14,13 +14,13 @@ from partitioner.cli.joules import energy_cell, energy_notes, energy_rows, leaka
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
-from partitioner.cost import TERMS, CandidateTable
+from partitioner.cost import TERMS, Candidate, CandidateTable, EnergyBreakdown
 from partitioner.link import Link
 from partitioner.optimize.gains import gains_of
-from partitioner.optimize.objectives import OBJECTIVES, UNKNOWN_J, Energy, Latency, Objective, objective_of
+from partitioner.optimize.objectives import OBJECTIVES, Energy, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
 from partitioner.planner import Trade
-from partitioner.units import joules, mbit, ms, size
+from partitioner.units import mbit, ms, size
 
 HELP = "choose the best cut and codec for one link, from profiles of both sides"
 EXAMPLES = """\
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(answer(table, choice, top=args.top, trades=trades, by=by))
     else:
         _print_choice(table, choice, top=None if args.all else args.top or _DEFAULT_ROWS)
-        _print_front(trades, by)
+        _print_front(trades, by, _energies(table, choice))
     return 0
 
 
@@ -104,6 +104,7 @@ def answer(
     by: Sequence[Objective] = (),
 ) -> dict[str, object]:
     """The choice as ``cleft.cut/2``; ``top`` keeps the best ones and both extremes."""
+    energies = _energies(table, choice) if trades else {}
     return {
         "schema": SCHEMA,
         "model": {"name": table.model_name, "digest": table.model_digest},
@@ -120,6 +121,7 @@ def answer(
                 "cut_id": trade.candidate.cut_id,
                 "codec": trade.candidate.codec,
                 "scores": dict(zip((each.name for each in by), trade.scores, strict=True)),
+                "energy_origin": energy.origin if (energy := energies.get(trade.candidate)) else None,
             }
             for trade in trades
         ],
@@ -225,7 +227,13 @@ def _prediction(choice: Choice) -> str:
     return f"{predicted}, an answer every {ms(chosen.stage_s)} (best by {choice.objective.name})"
 
 
-def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
+def _energies(table: CandidateTable, choice: Choice) -> dict[Candidate, EnergyBreakdown | None]:
+    return dict(zip(table.candidates, table.energy_breakdowns(choice.link, choice.load), strict=True))
+
+
+def _print_front(
+    trades: Sequence[Trade], by: Sequence[Objective], energies: Mapping[Candidate, EnergyBreakdown | None]
+) -> None:
     if not trades:
         return
     print()
@@ -233,7 +241,10 @@ def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
         (
             trade.candidate.label,
             "-" if trade.candidate.is_local else trade.candidate.codec,
-            *map(_score, (each.name for each in by), trade.scores),
+            *(
+                energy_cell(energies[trade.candidate]) if isinstance(each, Energy) else _score(each.name, score)
+                for each, score in zip(by, trade.scores, strict=True)
+            ),
         )
         for trade in trades
     ]
@@ -243,8 +254,6 @@ def _print_front(trades: Sequence[Trade], by: Sequence[Objective]) -> None:
 def _score(name: str, value: float) -> str:
     if name in ("latency", "throughput"):
         return ms(value)
-    if name == "energy":
-        return joules(value) if value < UNKNOWN_J else "-"
     return size(value) if name == "upload" else f"{value:.3g}"
 
 
