@@ -39,7 +39,7 @@ SCHEMA = "cleft.show/1"
 PAGE = ".html"
 
 _DEFAULT_LINK = "4g"
-_LEFT = {"layers": (0, 1), "cuts": (0, 1, 11), "rates": (1, 2), "pareto": (0, 1)}
+_LEFT = {"layers": (0, 1), "cuts": (0, 1, 11, 12), "rates": (1, 2), "pareto": (0, 1)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Gather, then draw or print."""
-    is_page = args.output is not None and args.output.suffix == PAGE
+    is_page = args.output is not None and args.output.suffix.lower() == PAGE
     if args.output is not None:
         check_picture(args.output, formats=(*FORMATS, PAGE))
     if is_page and args.figure != "all":

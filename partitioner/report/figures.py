@@ -50,7 +50,7 @@ def check_picture(path: Path, *, formats: Sequence[str] = FORMATS) -> Path:
     Raises:
         UsageError: it cannot.
     """
-    if path.suffix not in formats:
+    if path.suffix.lower() not in formats:
         raise UsageError(f"-o {path}: the name of what is drawn ends in {', '.join(formats[:-1])} or {formats[-1]}")
     check_writable(path, flag="-o")
     return path
@@ -99,8 +99,9 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    suffix = path.suffix.lower()
     with io.BytesIO() as drawn:
-        figure.savefig(drawn, format=path.suffix[1:], dpi=_DOTS_PER_INCH, metadata=_UNDATED[path.suffix])
+        figure.savefig(drawn, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=_UNDATED[suffix])
         replace_bytes(path, drawn.getvalue())
 
 

@@ -43,7 +43,7 @@ MOST_LABELS = 34
 """Of an axis with a name for everything on it."""
 _LABEL_SPACE = 1 / 44
 """Share of an axis that a slanted name takes."""
-_LONGEST = 26
+_LONGEST, _LONGEST_TITLE = 26, 84
 _LEAST = 1e-30
 """What is less has no place on an axis of powers of ten."""
 
@@ -106,6 +106,7 @@ def style() -> Iterator[None]:
 
 def entitle(figure: FigureBase, text: str) -> None:
     """Write a figure's title, above it to the left."""
+    text = text if len(text) <= _LONGEST_TITLE else f"{text[: _LONGEST_TITLE - 1]}…"
     figure.suptitle(text, x=0.01, ha="left", weight="bold", gid=TITLE)
 
 

@@ -46,11 +46,7 @@ def draw_rates(figure: FigureBase, model: str, plans: Plans) -> None:
     assert rates is not None
     what = "least energy" if rates.is_energy else "best plan"
     axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=(8, 1))
-    entitle(
-        figure,
-        f"{model}: {what} against uplink rate (down {rates.down_per_up:.3g} times as fast, "
-        f"round trip {ms(rates.rtt_s)})",
-    )
+    entitle(figure, f"{model}: {what} against uplink rate")
     low, high = _range(rates, plans.link)
     grid = np.geomspace(low, high, _POINTS)
     for end, style, label in (
@@ -71,7 +67,7 @@ def draw_rates(figure: FigureBase, model: str, plans: Plans) -> None:
     if bottom > 0:
         axes.set_ylim(bottom, top)
     logarithmic(axes, "y", np.array([bottom]))
-    strip.set_xlabel("uplink rate, Mbit/s")
+    strip.set_xlabel(f"uplink rate, Mbit/s (down {rates.down_per_up:.3g} times as fast, round trip {ms(rates.rtt_s)})")
     plain_logarithmic(strip.xaxis)
     strip.set_yticks([])
     strip.set_ylim(0, 1)

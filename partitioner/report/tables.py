@@ -48,21 +48,13 @@ def layers_table(profile: Profile) -> Table:
 
 def cuts_table(plans: Plans) -> Table:
     """One row a cut with its best codec, by where the time goes."""
-    headings = (
-        "cut",
-        "codec",
-        "predicted",
-        "device",
-        "up",
-        "round trip",
-        "cloud",
-        "down",
-        "sends",
-        "energy",
-        "leaks",
-        "",
-    )
-    return headings, [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
+    spent = ("device", "up", "round trip", "cloud", "down")
+    headings: tuple[str, ...] = ("cut", "codec", "predicted", *spent, "sends", "energy", "leaks", "")
+    rows = [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
+    if plans.table.has_choice_of_runtimes:
+        headings = (*headings, "runtimes")
+        rows = [(*row, each.candidate.runtimes) for row, each in zip(rows, plans.cuts, strict=True)]
+    return headings, rows
 
 
 def rates_table(rates: Rates) -> Table:

@@ -112,6 +112,16 @@ def test_the_tables_for_people_have_the_same_plans(both: list[str], capsys: pyte
     assert [line.split()[0] for line in lines if line.endswith(" best")] == [chosen]
 
 
+def test_several_runtimes_are_named(both: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other runtime is faster: it runs every cut's front, and the layers are the first one's."""
+    other = edge_profile().slowed(0.5)
+    other = replace(other, slowdown=1.0, runtime=replace(other.runtime, name="ort"))
+    assert main(["show", *both, "--edge", written(other, tmp_path / "ort.json"), "--figure", "cuts"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "eager, 1 thread" in lines[0]
+    assert next(line for line in lines if line.startswith("local ")).split()[-1] == "ort"
+
+
 def test_a_bounded_upload_leaves_cuts_out(both: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(capsys, *both, "--max-upload", "20kB")
     plans = found["plans"]
@@ -132,14 +142,14 @@ def test_a_slower_device_is_shown_slower(edge: str, capsys: pytest.CaptureFixtur
     assert found["layers"][0]["forward"]["median_s"] == pytest.approx(0.016)  # type: ignore[index]
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "SVG"])
 def test_it_draws(both: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / f"plans.{suffix}"
     assert main(["show", *both, "--figure", "cuts", "-o", str(path)]) == 0
     assert capsys.readouterr().out == f"wrote {path}: cuts of toy\n"
     begins = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
-    assert path.read_bytes().startswith(begins[suffix])
+    assert path.read_bytes().startswith(begins[suffix.lower()])
     assert list(tmp_path.glob(".*")) == []
 
 
