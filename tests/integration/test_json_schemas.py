@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from cloud.cli import main as cloud
 from edge.cli import main as edge
 from edge.embedded import EmbeddedWorker
 from partitioner import zoo
+from partitioner.assumed import assumed_energy
 from partitioner.cli import main as plan
+from partitioner.profiles import dump_profile, load_profile
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "json_fields.json"
 README = Path(__file__).parents[2] / "README.md"
@@ -67,6 +70,16 @@ def a_worker(bundle: Path) -> Iterator[str]:
         worker.stop()
 
 
+def a_change(path: Path) -> tuple[str, str]:
+    """Two files of a profile, with energy: as it is, and of a slower device."""
+    profile = load_profile(path)
+    energy = assumed_energy(profile, idle_w=2.0, active_w=5.0, source="a sheet")
+    files = path.with_name("before.json"), path.with_name("after.json")
+    dump_profile(replace(profile, energy=energy), files[0])
+    dump_profile(replace(profile, energy=energy).slowed(2), files[1])
+    return str(files[0]), str(files[1])
+
+
 def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     """Every machine output there is, but the demonstration's and the relay's, which have tests of their own."""
     bundle = str(zoo.resolve("digits").path)
@@ -81,6 +94,9 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     every_second = ("--frame-interval", "1s")
     yield from show(plan, "cut", *both, *power, *every_second, "--link", "4g", "--max-deviation", "0.1", "--json")
     yield from show(plan, "table", *both, *power, *every_second, "--json")
+    yield from show(plan, "show", profile, "--cloud", profile, *power, "--json")
+    before, after = a_change(Path(profile))
+    yield from show(plan, "compare", before, after, "--json")
     slow = ("--edge-slowdown", "50", "--deadline", "1s", "--frames", "60")
     yield from show(edge, "simulate", "--trace", "steps", *both, *slow, "--json")
     with a_worker(Path(bundle)) as address:
