@@ -324,3 +324,12 @@ def test_the_published_radios_draw_what_is_published():
         assert radio.down_w(125_000) == pytest.approx((base_mw + down_mw) * 1e-3)
         assert radio.origin == "assumed"
     assert NO_RADIO.up_w(1e9) == NO_RADIO.down_w(1e9) == 0
+    asleep_j = {
+        "3g": 0.582 * 0.659 + 8.1 * 0.804,
+        "4g": 0.26 * 1.211 + 11.6 * 1.06,
+        "wifi": 0.079 * 0.124 + 0.238 * 0.119,
+    }
+    for name, expected_j in asleep_j.items():
+        assert RADIOS[name].around_j(0.1, 60.0) == pytest.approx(expected_j)
+        assert RADIOS[name].around_j(0.1, 0.3) == pytest.approx(0.2 * RADIOS[name].tail_w)
+        assert RADIOS[name].around_j(0.4, 0.3) == 0

@@ -288,7 +288,8 @@ def test_a_workers_profile_is_fetched_into_a_file(
 
 
 def test_advice_compares_this_link_with_others(cleft_edge: Callable, worker: EmbeddedWorker) -> None:
-    code, out, _ = cleft_edge("advise", "digits", "--cloud", worker.target, "--budget", "1s", "--json")
+    asked = ("advise", "digits", "--cloud", worker.target, "--budget", "1s", "--edge-power", "idle=2W,active=5W")
+    code, out, _ = cleft_edge(*asked, "--json")
     assert code == 0
     advice = json.loads(out)
     assert advice["schema"] == "cleft.advise/1"
@@ -297,8 +298,15 @@ def test_advice_compares_this_link_with_others(cleft_edge: Callable, worker: Emb
     for each in (advice, *advice["presets"]):
         assert fields <= each.keys()
         assert each["chosen_s"] <= min(each["all_local_s"], each["all_cloud_s"])
-    code, out, _ = cleft_edge("advise", "digits", "--cloud", worker.target, "--budget", "1s")
+        assert each["all_local_j"] == pytest.approx(5 * each["all_local_s"])
+        assert each["all_cloud_j"] > 2 * each["all_cloud_s"] * 0.99
+        assert each["energy_origin"] == "assumed"
+    radios_j = [each["all_cloud_j"] - 2 * each["all_cloud_s"] for each in (advice, *advice["presets"])]
+    assert radios_j[1] > radios_j[0]  # on a preset link its radio counts, on this one none
+    code, out, _ = cleft_edge(*asked)
     assert "wifi" in out
+    assert "energy: all-local" in out
+    assert "mJ?" in out or "µJ?" in out
 
 
 def test_without_a_worker_one_is_started_and_stopped(cleft_edge: Callable) -> None:
