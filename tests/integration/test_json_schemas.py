@@ -94,7 +94,7 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     every_second = ("--frame-interval", "1s")
     yield from show(plan, "cut", *both, *power, *every_second, "--link", "4g", "--max-deviation", "0.1", "--json")
     yield from show(plan, "table", *both, *power, *every_second, "--json")
-    yield from show(plan, "show", profile, "--cloud", profile, *power, "--json")
+    yield from show(plan, "show", profile, "--cloud", profile, *power, "--edge-slowdown", "2000", "--json")
     before, after = a_change(Path(profile))
     yield from show(plan, "compare", before, after, "--json")
     slow = ("--edge-slowdown", "50", "--deadline", "1s", "--frames", "60")
