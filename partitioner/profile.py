@@ -111,6 +111,11 @@ class RuntimeRecord:
     threads: int
     versions: Mapping[str, str]
 
+    @property
+    def label(self) -> str:
+        """What tells the runtimes of one machine apart, such as ``ort on cpu, 1 thread``."""
+        return f"{self.name} on {self.device}, {self.threads} thread{'s' if self.threads != 1 else ''}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:

@@ -70,10 +70,4 @@ def _print(found: Fit) -> None:
     ]
     print_table(("model, held out", "measured ms", "predicted ms", "whole", "all-local", "fronts, median"), rows)
     print()
-    runtime = found.runtime
-    print(
-        f"{found.device.cpu or found.device.machine}, {runtime.name} on {runtime.device}, {runtime.threads} "
-        f"thread{'s' if runtime.threads != 1 else ''}: whole models that were left out of the fit were off by "
-        f"{found.median_error:.1%} in the median of {len(found.models)}, by {abs(found.worst.whole_error):.1%} at "
-        f"worst ({found.worst.name})"
-    )
+    print(f"{found.device.cpu or found.device.machine}: {found.verdict}")

@@ -61,13 +61,12 @@ def with_predictions(
 def _side(profiles: Sequence[Profile], structure: Profile, fits: Sequence[Fit]) -> list[Profile]:
     from partitioner.predict import predicted
 
-    found = list(profiles)
-    for fit in fits:
-        runtime = (fit.runtime.name, fit.runtime.device, fit.runtime.threads)
-        own = [each for each in found if (each.runtime.name, each.runtime.device, each.runtime.threads) == runtime]
-        made = predicted(structure, fit, measured=own[0] if own else None)
-        found = [made if own and each is own[0] else each for each in found] if own else [*found, made]
-    return found
+    measured = {profile.runtime.label: profile for profile in profiles}
+    names = [fit.runtime.label for fit in fits]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two fits are of one runtime ({', '.join(twice)}); give one for each runtime")
+    made = {name: predicted(structure, fit, measured=measured.get(name)) for name, fit in zip(names, fits, strict=True)}
+    return [*(made.pop(profile.runtime.label, profile) for profile in profiles), *made.values()]
 
 
 def _structure(args: argparse.Namespace, profiles: Sequence[Profile]) -> Profile:
@@ -75,7 +74,8 @@ def _structure(args: argparse.Namespace, profiles: Sequence[Profile]) -> Profile
     if args.bundle is None:
         if not profiles:
             raise UsageError("nothing says what the model's layers are: give a profile of one side, or --bundle DIR")
-        return profiles[0]
+        is_new = (all(layer.window is not None for layer in profile.layers) for profile in profiles)
+        return next((profile for profile, is_it in zip(profiles, is_new, strict=True) if is_it), profiles[0])
     from partitioner.bundle import Bundle
 
     bundle = Bundle.open(args.bundle)

@@ -58,9 +58,8 @@ def check_pair(edge: Profile, cloud: Profile) -> None:
 
 
 def runtime_of(profile: Profile) -> str:
-    """What tells the runtimes of one side apart, such as ``ort on cpu, 1 thread``."""
-    runtime = profile.runtime
-    return f"{runtime.name} on {runtime.device}, {runtime.threads} thread{'s' if runtime.threads != 1 else ''}"
+    """What tells the runtimes of one side apart."""
+    return profile.runtime.label
 
 
 def _model(profile: Profile) -> str:

@@ -76,6 +76,14 @@ class Fit:
         """The model that is furthest off when held out."""
         return max(self.models, key=lambda model: abs(model.whole_error))
 
+    @property
+    def verdict(self) -> str:
+        """How far off to expect it, for people."""
+        return (
+            f"with {self.runtime.label}, whole models that were left out of the fit were off by {self.median_error:.1%} in "
+            f"the median of {len(self.models)}, by {abs(self.worst.whole_error):.1%} at worst ({self.worst.name})"
+        )
+
     def has_seen(self, profile: Profile) -> bool:
         """Whether it was made of this model, or of one of the same layers."""
         return architecture_of(profile) in {model.architecture for model in self.models}
@@ -152,8 +160,8 @@ def _check(profiles: Sequence[Profile]) -> None:
         faults = []
         if (profile.device.cpu, profile.device.machine) != (first.device.cpu, first.device.machine):
             faults.append(f"of another device ({_device(profile)}, not {_device(first)})")
-        if _runtime(profile) != _runtime(first):
-            faults.append(f"of another runtime ({_runtime(profile)}, not {_runtime(first)})")
+        if profile.runtime.label != first.runtime.label:
+            faults.append(f"of another runtime ({profile.runtime.label}, not {first.runtime.label})")
         if profile.slowdown != 1.0:
             faults.append("of an emulated device")
         if profile.whole.how == "predicted":
@@ -166,11 +174,6 @@ def _check(profiles: Sequence[Profile]) -> None:
 
 def _device(profile: Profile) -> str:
     return profile.device.cpu or profile.device.machine
-
-
-def _runtime(profile: Profile) -> str:
-    runtime = profile.runtime
-    return f"{runtime.name} on {runtime.device}, {runtime.threads} thread{'s' if runtime.threads != 1 else ''}"
 
 
 def _fitted(profile: Profile, number: int, errors: FloatArray, training: Training) -> FittedModel:

@@ -104,7 +104,7 @@ def test_measured_prefixes_stand_and_calibrate_the_rest():
     true = profile_of(network(100, depth=11), "net100", slower=2.5)  # a device that has become hot
     guess = predicted(true, fitted())
 
-    unknown = Timing(median_s=9.9, how="calibrated")
+    unknown = Timing(median_s=9.9, how="predicted")
 
     def partial(kept: set[int]) -> Profile:
         cuts = [
@@ -130,6 +130,17 @@ def test_measured_prefixes_stand_and_calibrate_the_rest():
             assert calibrated.cuts[index].suffix == true.cuts[index].suffix
         assert calibrated.cuts[5].prefix.how == "predicted"
         assert calibrated.notes[-1] == f"calibrated by {2 * len(kept)} measured fronts and rests of this model"
+
+
+def test_a_guess_of_the_profile_itself_counts_as_much_as_the_prediction():
+    true = unseen()
+    inferred = Timing(median_s=true.cuts[4].prefix.median_s * 1.3, samples=0, how="calibrated")
+    cuts = [replace(cut, prefix=inferred) if index == 4 else cut for index, cut in enumerate(true.cuts)]
+    alone = [replace(cut, prefix=replace(inferred, how="predicted")) if cut is cuts[4] else cut for cut in cuts]
+    both, without = (predicted(true, fitted(), measured=replace(true, cuts=tuple(each))) for each in (cuts, alone))
+    wanted_s = math.sqrt(inferred.median_s * without.cuts[4].prefix.median_s)
+    assert both.cuts[4].prefix.median_s == pytest.approx(wanted_s)
+    assert both.cuts[4].prefix.how == "predicted"
 
 
 def test_what_cannot_calibrate_is_refused():
