@@ -34,10 +34,12 @@ examples:
 
 Two figures: the distance correlation of inputs and crossing features (1: the input itself, 0: independent of it), and
 the error of a small inverter trained to rebuild the input (0: a perfect copy, 1: no better than the mean input). A
-stronger attacker, with more samples or more time, may do better than this inverter: that a cut keeps within a bound
-promises nothing about it. '>=' and '~' mark cuts that were not reached: no less than the nearest cut before it that was
-measured, and the larger of both neighbours. The figures are the model's and the samples', not the device's: measure
-them where there are samples, and write them into any profile of the same bundle.
+stronger attacker, with more samples or more time, does better: with fewer samples the inverter learns less, and cuts
+look safer than they are. That a cut keeps within a bound promises nothing.
+
+'>=' and '~' mark cuts that were not reached: no less than the nearest measured cut before, and the larger of both
+neighbours. The figures are the model's and the samples', not the device's: measure them where the samples are, and
+write them into any profile of the same bundle.
 """
 _FEW_SAMPLES = 100
 
@@ -126,7 +128,8 @@ def _samples(args: argparse.Namespace, bundle: Bundle) -> SampleSet:
     from partitioner.samples import SampleSet, read_samples
     from partitioner.zoo import DIGITS
 
-    if not args.samples and DIGITS in (args.model, bundle.name):
+    is_ours = bundle.name == DIGITS and bundle.preprocess is not None and bundle.labels == tuple("0123456789")
+    if not args.samples and is_ours:
         from partitioner.inputs import Sample
         from partitioner.zoo.digits_data import held_out
 
