@@ -80,8 +80,8 @@ class Fit:
     def verdict(self) -> str:
         """How far off to expect it, for people."""
         return (
-            f"with {self.runtime.label}, whole models that were left out of the fit were off by "
-            f"{self.median_error:.1%} in the median of {len(self.models)}, by {abs(self.worst.whole_error):.1%} at worst ({self.worst.name})"
+            f"with {self.runtime.label}, whole models left out of the fit were off by {self.median_error:.1%} in the "
+            f"median of {len(self.models)}, by {abs(self.worst.whole_error):.1%} at worst ({self.worst.name})"
         )
 
     def has_seen(self, profile: Profile) -> bool:
