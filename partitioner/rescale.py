@@ -163,7 +163,7 @@ def _never_falling(energy: EnergyProfile, ratios: Mapping[str, float]) -> dict[s
     """The ratios of prefixes, less where one would take more than a deeper one; cuts are in order."""
     known = {each.cut_id: each.total_j.value for each in energy.prefixes}
     found, most_j = {}, math.inf
-    for cut_id, ratio in reversed(ratios.items()):
+    for cut_id, ratio in reversed(list(ratios.items())):
         energy_j = known[cut_id]
         most_j = min(most_j, energy_j * ratio)
         found[cut_id] = most_j / energy_j if energy_j > 0 else ratio

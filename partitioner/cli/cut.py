@@ -136,10 +136,9 @@ def _verdict(choice: Choice) -> str:
     if isinstance(choice.objective, Latency):
         return gains_of(choice).verdict
     if isinstance(choice.objective, Energy):
-        others = ((choice.all_local, "the device alone"), (choice.all_cloud, "all-cloud"))
         known = [
-            f"{who} takes {energy_cell(each.energy)}"
-            for each, who in others
+            f"{'the device alone' if each.candidate.is_local else 'all-cloud'} takes {energy_cell(each.energy)}"
+            for each in choice.alternatives
             if each.energy is not None and each.candidate != choice.chosen.candidate
         ]
         return "; ".join((f"{choice.chosen.candidate.label} takes least from the device", *known))

@@ -12,6 +12,8 @@ from partitioner.radio import NO_RADIO
 from partitioner.report.words import MARKS
 from partitioner.units import digits, joules
 
+_ESTIMATED, _AT_LEAST = "~", ">="
+"""Before the leakage of a cut that was not measured: an estimate, and a bound."""
 _LABELS = {
     "head_j": "head, on the device",
     "codec_j": "encode and decode",
@@ -39,12 +41,10 @@ def leakage_cells(priced: Priced) -> tuple[str, str]:
     leaks = priced.candidate.leakage
     if leaks is None or priced.candidate.is_local:
         return "-", "-"
-    known = [(leaks.distance_correlation, leaks.how), (leaks.inversion_error, leaks.inversion_how)]
-    correlation, error = (
-        "-" if value is None else f"{digits(value)}{MARKS['modelled'] if how == 'bounded' else ''}"
-        for value, how in known
-    )
-    return correlation, error
+    correlation = f"{_ESTIMATED if leaks.how == 'bounded' else ''}{digits(leaks.distance_correlation)}"
+    if leaks.inversion_error is None:
+        return correlation, "-"
+    return correlation, f"{_AT_LEAST if leaks.inversion_how == 'bounded' else ''}{digits(leaks.inversion_error)}"
 
 
 def energy_notes(table: CandidateTable, origins: Collection[Origin | None] = (), link: Link | None = None) -> list[str]:
@@ -73,6 +73,7 @@ def leakage_notes(table: CandidateTable, shown: Sequence[Priced]) -> list[str]:
     notes = ["leaks: distance correlation of the input and what crosses, an indicator and no guarantee"]
     if table.has_inversion:
         notes.append("inversion: what a small trained inverter gets wrong of the input; 1 is no better than guessing")
-    if any(cell.endswith(MARKS["modelled"]) for priced in shown for cell in leakage_cells(priced)):
-        notes.append("~ a leakage that is taken from measured cuts around it")
+    cells = [cell for priced in shown for cell in leakage_cells(priced)]
+    if any(cell.startswith((_ESTIMATED, _AT_LEAST)) for cell in cells):
+        notes.append(f"{_ESTIMATED} and {_AT_LEAST} before a leakage: taken from the measured cuts around it")
     return notes

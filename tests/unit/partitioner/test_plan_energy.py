@@ -289,6 +289,17 @@ def test_human_output_with_energy_and_leakage_is_stable(files, capsys):
     assert capsys.readouterr().out == (GOLDEN / "cut_energy.txt").read_text()
 
 
+def test_leakage_that_was_not_measured_says_so(tmp_path, capsys):
+    edge, cloud = tmp_path / "edge.json", tmp_path / "cloud.json"
+    dump_profile(leaking(edge_profile(), cuts=("after:stem", "after:block2")), edge)
+    dump_profile(cloud_profile(), cloud)
+    assert main(["cut", "--edge", str(edge), "--cloud", str(cloud), "--link", "4g", "--codecs", "none"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("after:block1"))
+    assert row.split()[7:10] == ["kB", "~0.900", ">=0.100"]
+    assert any(line.startswith("note: ~ and >= before a leakage") for line in lines)
+
+
 def test_a_table_by_energy_agrees_with_cut(files, capsys):
     assert main(["table", *files, "--objective", "energy", "--radio", "4g", "--rtt-ms", "40", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
