@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,9 +24,12 @@ from partitioner.assumed import assumed_energy
 from partitioner.cli import main as plan
 from partitioner.profiles import dump_profile, load_profile
 
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "partitioner"))
+from lawful_device import profiles
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "json_fields.json"
 README = Path(__file__).parents[2] / "README.md"
-FREE = ("binding", "versions", "outputs", "codecs", "scores", "without", "counters")
+FREE = ("binding", "versions", "outputs", "codecs", "scores", "without", "counters", "parameters", "ranges")
 """Objects whose keys are names of the model's or the machine's own."""
 
 
@@ -80,6 +84,14 @@ def a_change(path: Path) -> tuple[str, str]:
     return str(files[0]), str(files[1])
 
 
+def some_profiles(folder: Path) -> list[str]:
+    """Files of profiles of different models on one device."""
+    files = [folder / f"net{seed}.json" for seed in range(3)]
+    for profile, file in zip(profiles(len(files)), files, strict=True):
+        dump_profile(profile, file)
+    return [str(file) for file in files]
+
+
 def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     """Every machine output there is, but the demonstration's and the relay's, which have tests of their own."""
     bundle = str(zoo.resolve("digits").path)
@@ -97,6 +109,7 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     yield from show(plan, "show", profile, "--cloud", profile, *power, "--edge-slowdown", "2000", "--json")
     before, after = a_change(Path(profile))
     yield from show(plan, "compare", before, after, "--json")
+    yield from show(plan, "fit", *some_profiles(tmp_path), "--json")
     slow = ("--edge-slowdown", "50", "--deadline", "1s", "--frames", "60")
     yield from show(edge, "simulate", "--trace", "steps", *both, *slow, "--json")
     with a_worker(Path(bundle)) as address:
