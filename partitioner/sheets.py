@@ -36,17 +36,21 @@ class Sheet:
 
 
 def sheet_of(text: str) -> Sheet:
-    """A device by its name, or the power that is given: ``raspberry-pi-4b``, ``idle=2W,active=5W``.
+    """A device by its name or the one beginning that it has, or the power that is given: ``idle=2W,active=5W``.
 
     Raises:
-        UsageError: there is no such sheet; or a power is missing, is not over 0, or is less at work than at rest.
+        UsageError: there is no such sheet, or several; or a power is missing, is not over 0, or is less at work than
+            at rest.
     """
     if "=" in text:
         return _given(text)
     name = re.sub(r"[\s_]+", "-", text.strip().lower()).replace("+", "-plus")
     if name in SHEETS:
         return SHEETS[name]
-    near = difflib.get_close_matches(name, SHEETS, n=3)
+    longer = [each for each in SHEETS if name and re.match(f"{re.escape(name)}[^0-9]", each)]
+    if len(longer) == 1:
+        return SHEETS[longer[0]]
+    near = longer or difflib.get_close_matches(name, SHEETS, n=3)
     others = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(SHEETS)}"
     raise UsageError(f"there is no sheet of {text.strip()!r}: {others}; or give its power: {EXAMPLE}")
 

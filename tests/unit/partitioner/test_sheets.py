@@ -26,6 +26,17 @@ def test_a_name_is_found_however_it_is_spelt(text: str) -> None:
     assert sheet_of(text) is SHEETS["raspberry-pi-3b-plus"]
 
 
+@pytest.mark.parametrize("text", ["raspberry-pi-4", "Raspberry Pi 4", "raspberry-pi-4b"])
+def test_a_beginning_that_one_device_has_is_enough(text: str) -> None:
+    assert sheet_of(text) is SHEETS["raspberry-pi-4b"]
+
+
+@pytest.mark.parametrize(("text", "others"), [("raspberry-pi-3", "3b or .*-3b-plus"), ("jetson", "-25w or .*-40w")])
+def test_a_beginning_that_several_have_is_not_guessed(text: str, others: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean .*{others}; or give its power"):
+        sheet_of(text)
+
+
 @pytest.mark.parametrize(
     ("text", "idle_w", "active_w"),
     [
