@@ -44,7 +44,12 @@ _LEFT = {"layers": (0, 1), "cuts": (0, 1, 11, 12), "rates": (1, 2), "pareto": (0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("profile", metavar="PROFILE", help="profile of the device (cleft-plan profile MODEL -o FILE)")
+    parser.add_argument(
+        "profile",
+        nargs="?",
+        metavar="PROFILE",
+        help="profile of the device (cleft-plan profile MODEL -o FILE); may be left out where --predict makes one",
+    )
     add_planning_arguments(parser)
     add_link_arguments(parser)
     parser.add_argument(
@@ -74,14 +79,19 @@ def run(args: argparse.Namespace) -> int:
         check_picture(args.output, formats=(*FORMATS, PAGE))
     if is_page and args.figure != "all":
         raise UsageError(f"--figure {args.figure} is of pictures; a page has all that can be shown")
-    args.edge = [args.profile, *args.edge]
-    if not _has_link(args):
+    args.edge = [*([args.profile] if args.profile else []), *args.edge]
+    has_link = any(value is not None for value in (args.link, args.uplink_mbit, args.downlink_mbit, args.rtt_ms))
+    if not has_link:
         args.link = _DEFAULT_LINK
-    elif not args.cloud:
-        raise UsageError("a link is for plans: give the worker's profile with --cloud")
     link = link_of(args)
     edge, cloud = profiles_of(args)
     edge = with_power(args, edge)
+    if not edge:
+        raise UsageError(
+            "give the device's profile (cleft-plan profile MODEL -o FILE), or predict it with --predict FIT"
+        )
+    if has_link and not cloud:
+        raise UsageError("a link is for plans: give the worker's profile with --cloud")
     planner = None
     if cloud:
         ratio = link.down_bytes_per_s / link.up_bytes_per_s
@@ -187,9 +197,10 @@ def _pareto(front: Front) -> dict[str, object]:
                 "cut_id": candidate.cut_id,
                 "codec": candidate.codec,
                 "scores": dict(zip(names, scores, strict=True)),
+                "energy_origin": origin,
                 "unbeaten": id(candidate) in kept,
             }
-            for candidate, scores in zip(front.candidates, front.scores.tolist(), strict=True)
+            for candidate, scores, origin in zip(front.candidates, front.scores.tolist(), front.origins, strict=True)
         ],
     }
 
@@ -220,10 +231,6 @@ def _said(best: Priced) -> str:
     codec = "" if candidate.is_local else f", codec {candidate.codec}"
     energy = f", {energy_cell(best.energy)} from the device" if best.energy else ""
     return f"cut {candidate.label}{codec}, {ms(best.predicted_s)}{candidate.mark} predicted{energy}"
-
-
-def _has_link(args: argparse.Namespace) -> bool:
-    return any(value is not None for value in (args.link, args.uplink_mbit, args.downlink_mbit, args.rtt_ms))
 
 
 def _wanted(args: argparse.Namespace, shown: Shown) -> tuple[str, ...]:

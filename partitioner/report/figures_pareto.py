@@ -74,7 +74,7 @@ def _diagram(axes: Axes, shown: Front, other: str, chosen: Candidate) -> Callabl
         bytes_symmetric(axes, points[:, 1])
         axes.set_ylabel("bytes sent up")
     else:
-        axes.set_ylabel(f"{other}, {energy[1]}" if energy[1] else other)
+        axes.set_ylabel(f"energy, {energy[1]} ({shown.origin})")
         logarithmic(axes, "y", points[:, 1])
     logarithmic(axes, "x", points[:, 0])
     axes.margins(x=0.2)

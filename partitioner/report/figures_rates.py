@@ -114,7 +114,7 @@ def _name(point: Breakpoint) -> str:
 
 def _scale(rates: Rates) -> tuple[float, str]:
     """What a latency or an energy is multiplied with, and what the axis is called."""
-    return (1e3, "energy, mJ") if rates.is_energy else (1e3, "latency, ms")
+    return (1e3, f"energy, mJ ({rates.origin})") if rates.is_energy else (1e3, "latency, ms")
 
 
 def _piece(

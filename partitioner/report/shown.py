@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from partitioner.cost import Candidate, CandidateTable, FloatArray, Load
+from partitioner.energy import Origin, weakest
 from partitioner.link import Link
 from partitioner.optimize.objectives import Energy, Latency, Objective, Upload
 from partitioner.optimize.scan import Choice, Priced, choose
@@ -58,15 +59,29 @@ class Rates:
     all_local: Line
     all_cloud: Line
 
+    @property
+    def origin(self) -> Origin:
+        """What the energies of the best plans rest on, at worst."""
+        return weakest(*(point.energy_origin for point in self.points if point.energy_origin))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """What no plan beats by all of these objectives, among all allowed plans: ``scores`` is (plans, objectives)."""
+    """What no plan beats by all of these objectives, among all allowed plans.
+
+    ``scores`` is (plans, objectives), and ``origins`` say what the energy of each rests on, None where nobody knows.
+    """
 
     objectives: tuple[Objective, ...]
     trades: tuple[Trade, ...]
     candidates: tuple[Candidate, ...]
     scores: FloatArray
+    origins: tuple[Origin | None, ...]
+
+    @property
+    def origin(self) -> Origin:
+        """What the energies rest on, at worst."""
+        return weakest(*(origin for origin in self.origins if origin))
 
     def column(self, name: str) -> int:
         """Where an objective stands."""
@@ -150,6 +165,7 @@ def _front(planner: Planner, link: Link, load: Load) -> Front:
         trades=planner.front(by, link, load),
         candidates=points.candidates,
         scores=np.stack([objective.scores(points, link, load) for objective in by], axis=1),
+        origins=tuple(each.origin if each else None for each in points.energy_breakdowns(link, load)),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from partitioner import units
-from partitioner.energy import Quantity
+from partitioner.energy import Origin, Quantity
 from partitioner.leakage import CutLeakage
 from partitioner.optimize.scan import Priced
 from partitioner.planner import Breakpoint, Trade
@@ -65,7 +65,9 @@ def rates_table(rates: Rates) -> Table:
 def front_table(front: Front) -> Table:
     """One row for each plan that no other beats."""
     names = [each.name for each in front.objectives]
-    return ("no plan beats", "codec", *names), [_trade(trade, names) for trade in front.trades]
+    origins = {id(each): origin for each, origin in zip(front.candidates, front.origins, strict=True)}
+    rows = [_trade(trade, names, origins[id(trade.candidate)]) for trade in front.trades]
+    return ("no plan beats", "codec", *names), rows
 
 
 def timing(value: Timing) -> str:
@@ -124,12 +126,13 @@ def _span(point: Breakpoint) -> tuple[str, ...]:
     return rates, chosen.label, "-" if chosen.is_local else chosen.codec, f"{times}{chosen.mark}"
 
 
-def _trade(trade: Trade, names: Sequence[str]) -> tuple[str, ...]:
+def _trade(trade: Trade, names: Sequence[str], origin: Origin | None) -> tuple[str, ...]:
     codec = "-" if trade.candidate.is_local else trade.candidate.codec
-    return (trade.candidate.label, codec, *map(_score, names, trade.scores))
+    scores = (_score(name, value, origin) for name, value in zip(names, trade.scores, strict=True))
+    return (trade.candidate.label, codec, *scores)
 
 
-def _score(name: str, value: float) -> str:
-    if name in ("latency", "throughput"):
-        return ms(value)
-    return size(value) if name == "upload" else units.joules(value) if name == "energy" else f"{value:.3g}"
+def _score(name: str, value: float, origin: Origin | None) -> str:
+    if name == "energy":
+        return f"{units.joules(value)}{MARKS[origin] if origin else ''}"
+    return size(value) if name == "upload" else ms(value)

@@ -91,8 +91,8 @@ def test_plans_are_those_of_cut_and_table(both: list[str], capsys: pytest.Captur
         best.setdefault(each["cut_id"], each)
     assert {each["cut_id"]: each for each in plans["cuts"]} == best  # type: ignore[index,call-overload]
     kept = [each for each in plans["pareto"]["plans"] if each["unbeaten"]]  # type: ignore[index,call-overload]
-    keys = ("cut", "cut_id", "codec", "scores")
-    assert sorted(({key: each[key] for key in keys} for each in kept), key=str) == sorted(cut["front"], key=str)
+    keys = ("cut", "cut_id", "codec", "scores", "energy_origin")
+    assert sorted([{key: each[key] for key in keys} for each in kept], key=str) == sorted(cut["front"], key=str)
     assert main(["table", *sides, "--down-per-up", str(13.76 / 5.85), "--rtt-ms", "40", *POWER, "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     found = plans["rates"]["breakpoints"]  # type: ignore[index,call-overload]
@@ -169,6 +169,7 @@ def test_it_writes_a_page(both: list[str], tmp_path: Path, capsys: pytest.Captur
         (["-o", "x"], 2, "ends in .png"),
         (["-o", "/nowhere/x.png"], 2, "no directory /nowhere"),
         (["-o", "{folder}/x.html"], 2, "give the worker's profile with --cloud"),
+        (["--bundle", "{folder}", "--predict", "{folder}/none.json"], 1, "is no bundle"),
         (["--figure", "cuts"], 2, "--figure cuts is of plans: give the worker's profile with --cloud"),
         (["--link", "3g"], 2, "give the worker's profile with --cloud"),
         (["--cloud", "{other}"], 1, "do not belong together"),
@@ -193,6 +194,10 @@ def test_it_says_in_one_line_what_is_wrong(
     }
     assert message in said(capsys, edge, *(word.format(**names) for word in words), code=code)
     assert list(tmp_path.glob("x*")) == []
+
+
+def test_without_a_profile_it_says_what_to_give(both: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "or predict it with --predict" in said(capsys, *both[1:], code=2)
 
 
 def test_without_matplotlib_it_says_what_to_install(
