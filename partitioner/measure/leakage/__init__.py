@@ -1,8 +1,9 @@
 """Measure how much of the input each cut gives away, on sample inputs, within a budget of time.
 
 1. The inputs are read once: their distances, and a small copy of each to rebuild.
-2. Cuts are taken in the order of their promise, as ``measure`` does, those asked for first; as many at a time as the
-   features of all samples fit in memory, so that the model runs once for all of them.
+2. Cuts are taken in the order of their promise, as ``measure`` does, but spread over the depth from the beginning, for
+   one bounds all that follow it; as many at a time as the features of all samples fit in memory, so that the model runs
+   once for all of them. Those asked for come first.
 3. Of each, the distance correlation, then (where torch is installed) the inverters, while time lasts. What several
    tensors that cross give away is taken of all together and of each alone, whichever is more: an attacker may ignore
    some. A cut at which an input's shape or distances tell nothing stays unmeasured.
@@ -15,9 +16,11 @@ machine; which cuts are reached depends on the time.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -44,6 +47,7 @@ from partitioner.measure.leakage.canvas import (
 from partitioner.measure.leakage.correlation import Correlation, FloatArray, distance_correlation
 from partitioner.measure.leakage.features import HELD_BYTES, Features, as_floats, differing, together
 from partitioner.measure.leakage.inversion import Network, Split, invert
+from partitioner.measure.statistics import spread_out
 from partitioner.measure.subject import Subject, spread
 from partitioner.runtimes import Array, Engine
 from partitioner.samples import SampleSet
@@ -182,8 +186,13 @@ class _Measurement:
         self._inputs = _Inputs(squared=varying, distances=distances, canvases=drawn)
 
     def _order(self) -> Iterator[Cut]:
-        yield from self._first.values()
-        yield from (cut for cut in promising(self._cuts.candidates, self._cuts.binding) if cut.id not in self._first)
+        """Those asked for, then those that send less than every shallower one, spread over the depth, then the rest."""
+        inner = [cut for cut in self._cuts.candidates if cut.depth and not cut.is_local]
+        sent = [sum(value.nbytes(self._cuts.binding) for value in cut.crossing) for cut in inner]
+        fewest = accumulate(sent, min, initial=math.inf)
+        ahead = spread_out([cut for cut, nbytes, least in zip(inner, sent, fewest, strict=False) if nbytes < least])
+        others = promising(self._cuts.candidates, self._cuts.binding)
+        yield from {cut.id: cut for cut in (*self._first.values(), *ahead, *others)}.values()
 
     def _groups(self, cuts: Sequence[Cut]) -> Iterator[list[Cut]]:
         """Cuts whose features fit in memory together; those that were asked for come apart from the others."""
