@@ -183,4 +183,10 @@ function at(situation, { objective: name = page.situation.objective, ...limits }
   };
 }
 
-globalThis.cleft = Object.freeze({ at });
+/** The candidates that are chosen among within a bound on what crosses: their places among all. */
+function frozen(leakage) {
+  page.plans.bind(leakage);
+  return page.plans.frozen.rows;
+}
+
+globalThis.cleft = Object.freeze({ at, frozen });
