@@ -129,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
 def _check_profiles(args: argparse.Namespace) -> None:
     from partitioner.errors import UsageError
 
-    missing = [flag for flag, given in (("--edge", args.edge), ("--cloud", args.cloud)) if not given]
+    sides = (("--edge", args.edge or args.predict), ("--cloud", args.cloud or args.predict_cloud))
+    missing = [flag for flag, given in sides if not given]
     if missing:
         model = args.model or "MODEL"
         raise UsageError(

@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer(asked, settings))
     else:
-        _print(asked)
+        _print(asked, settings)
     return 0
 
 
@@ -161,8 +161,12 @@ def answer(found: Sequence[Finding], settings: Settings) -> dict[str, object]:
         "configurations": [finding.to_json() for finding in found],
         "summary": summary.to_json(),
         "verdict": list(verdict(summary)),
-        "notes": [EMULATION, FAIRNESS],
+        "notes": [*_prediction(settings), EMULATION, FAIRNESS],
     }
+
+
+def _prediction(settings: Settings) -> list[str]:
+    return [] if settings.fit is None else [f"the device was not profiled but predicted: {settings.fit.verdict}"]
 
 
 def _is_asked(finding: Finding, subjects: Sequence[Subject], settings: Settings) -> bool:
@@ -173,7 +177,7 @@ def _is_asked(finding: Finding, subjects: Sequence[Subject], settings: Settings)
     return finding.model in names and finding.link.name in links and finding.slowdown in settings.slowdowns
 
 
-def _print(found: Sequence[Finding]) -> None:
+def _print(found: Sequence[Finding], settings: Settings) -> None:
     from partitioner.verify.summary import EMULATION, FAIRNESS, summarise, verdict
 
     print_table(
@@ -206,7 +210,7 @@ def _print(found: Sequence[Finding]) -> None:
             f"note: {summary.plans_left_out} plans were not measured: each time the ten best predicted were, "
             "all-local, all-cloud and an even sample of the rest by predicted rank (--json lists the measured ones)"
         )
-    for note in (FAIRNESS, EMULATION):
+    for note in (*_prediction(settings), FAIRNESS, EMULATION):
         print(f"note: {note}")
     print(f"note: measuring took {summary.took_s / 60:.1f} min, profiling not counted")
 

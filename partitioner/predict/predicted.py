@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from partitioner.predict.features import Operator, octaves, operators_of
 from partitioner.predict.fitted import Fit
 from partitioner.predict.model import RATES, FloatArray, Model, Segments
 from partitioner.predict.training import bounds_of, sent_bytes
-from partitioner.profile import CutProfile, Profile, Timing
+from partitioner.profile import Profile, Timing
 from partitioner.units import ms
 
 _FAR = 1.0
@@ -44,46 +43,60 @@ def predicted(structure: Profile, fit: Fit, *, measured: Profile | None = None) 
     operators = operators_of(structure)
     model = Model(operators, tuple(name for name in fit.parameters if name not in RATES))
     theta = np.array([fit.parameters.get(name, start) for name, start in zip(model.names, model.start, strict=True)])
-    layer_s = np.bincount(
-        [each.layer for each in operators], model.operator_times_s(theta), minlength=len(structure.layers)
-    )
+    operator_s = model.operator_times_s(theta)
+    notes = (*_notes(structure, fit), *_range_notes(structure, fit, operators, operator_s))
     prefix_s, suffix_s, whole_s = _segments_s(structure, operators, model, theta)
-    notes = [*_notes(structure, fit), *_range_notes(structure, fit, operators, model.operator_times_s(theta))]
     if measured is not None:
         _check(structure, fit, measured)
-    base = structure if measured is None else measured
-    known = {} if measured is None else {cut.id: cut for cut in measured.cuts}
-    prefixes = _calibrated(prefix_s, [_own(known.get(cut.id), "prefix") for cut in structure.cuts], fit)
-    suffixes = _calibrated(suffix_s, [_own(known.get(cut.id), "suffix") for cut in structure.cuts], fit)
-    if measured is None:
-        codecs = {each.codec: each for each in fit.codecs}
-        cuts = [with_codecs(cut, codecs, structure.source) for cut in structure.cuts]
-        source = prepared(structure.source, fit.prepare_s_per_byte, sent_bytes(structure.cuts[0]))
-        whole = _timing(whole_s, fit)
-    else:
-        cuts, source, whole = [known[cut.id] for cut in structure.cuts], measured.source, measured.whole
-        count = sum(each.how == "measured" for each in (*prefixes, *suffixes))
-        notes.append(f"calibrated by {count} measured fronts and rests of this model")
-    layers = tuple(
-        replace(layer, forward=_timing(float(seconds), fit))
-        for layer, seconds in zip(structure.layers, layer_s, strict=True)
-    )
+        return _filled(measured, [cut.id for cut in structure.cuts], prefix_s, suffix_s, fit, notes)
+    layer_s = np.bincount([each.layer for each in operators], operator_s, minlength=len(structure.layers)).tolist()
+    codecs = {each.codec: each for each in fit.codecs}
+    cuts = [with_codecs(cut, codecs, structure.source) for cut in structure.cuts]
     return replace(
-        base,
+        structure,
         device=fit.device,
         runtime=fit.runtime,
         slowdown=1.0,
-        layers=layers if measured is None else measured.layers,
+        layers=tuple(
+            replace(layer, forward=_timing(each_s, fit))
+            for layer, each_s in zip(structure.layers, layer_s, strict=True)
+        ),
+        cuts=tuple(
+            replace(
+                with_codecs(cut, codecs, structure.source), prefix=_timing(head_s, fit), suffix=_timing(tail_s, fit)
+            )
+            for cut, head_s, tail_s in zip(structure.cuts, prefix_s, suffix_s, strict=True)
+        ),
+        whole=_timing(whole_s, fit),
+        source=prepared(structure.source, fit.prepare_s_per_byte, sent_bytes(structure.cuts[0])),
+        noise_ratio=0.0,
+        noisy=False,
+        energy=None,
+        notes=notes,
+    )
+
+
+def _filled(
+    measured: Profile,
+    cut_ids: Sequence[str],
+    prefix_s: Sequence[float],
+    suffix_s: Sequence[float],
+    fit: Fit,
+    notes: Sequence[str],
+) -> Profile:
+    """What was measured on the device; in place of all that was not, what was predicted of the cuts of these ids."""
+    cuts = {cut.id: cut for cut in measured.cuts}
+    ordered = [cuts[each] for each in cut_ids]
+    prefixes = _calibrated(prefix_s, [cut.prefix for cut in ordered], fit)
+    suffixes = _calibrated(suffix_s, [cut.suffix for cut in ordered], fit)
+    count = sum(each.how == "measured" for each in (*prefixes, *suffixes))
+    return replace(
+        measured,
         cuts=tuple(
             replace(cut, prefix=prefix, suffix=suffix)
-            for cut, prefix, suffix in zip(cuts, prefixes, suffixes, strict=True)
+            for cut, prefix, suffix in zip(ordered, prefixes, suffixes, strict=True)
         ),
-        whole=whole,
-        source=source,
-        noise_ratio=0.0 if measured is None else measured.noise_ratio,
-        noisy=measured is not None and measured.noisy,
-        energy=None if measured is None else measured.energy,
-        notes=tuple(notes),
+        notes=(*notes, f"calibrated by {count} measured fronts and rests of this model"),
     )
 
 
@@ -103,23 +116,17 @@ def _segments_s(
     return times_s[0:-1:2], times_s[1:-1:2], times_s[-1]
 
 
-def _own(cut: CutProfile | None, side: Literal["prefix", "suffix"]) -> Timing | None:
-    """What the device's own profile says of a cut's side, measured or inferred."""
-    timing = None if cut is None else cut.prefix if side == "prefix" else cut.suffix
-    return timing if timing is not None and timing.how != "predicted" else None
-
-
-def _calibrated(times_s: Sequence[float], own: Sequence[Timing | None], fit: Fit) -> list[Timing]:
+def _calibrated(times_s: Sequence[float], own: Sequence[Timing], fit: Fit) -> list[Timing]:
     """The measured timing of a cut, or the predicted one corrected as those around it are."""
     pairs = list(zip(times_s, own, strict=True))
-    known = sorted((at_s, each.median_s / at_s) for at_s, each in pairs if each and each.how == "measured" and at_s > 0)
+    known = sorted((at_s, each.median_s / at_s) for at_s, each in pairs if each.how == "measured" and at_s > 0)
     at, ratios = [each for each, _ in known], [ratio for _, ratio in known]
     factors = np.interp(times_s, at, ratios).tolist() if known else [1.0] * len(times_s)
     found: list[Timing] = []
     for (at_s, each), factor in zip(pairs, factors, strict=True):
-        if each is not None and each.how == "measured":
+        if each.how == "measured":
             found.append(each)
-        elif each is not None and each.median_s > 0:
+        elif each.how == "calibrated" and each.median_s > 0:
             found.append(_timing(math.sqrt(at_s * factor * each.median_s), fit))
         else:
             found.append(_timing(at_s * factor, fit))
