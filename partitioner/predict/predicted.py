@@ -62,10 +62,8 @@ def predicted(structure: Profile, fit: Fit, *, measured: Profile | None = None) 
             for layer, each_s in zip(structure.layers, layer_s, strict=True)
         ),
         cuts=tuple(
-            replace(
-                with_codecs(cut, codecs, structure.source), prefix=_timing(head_s, fit), suffix=_timing(tail_s, fit)
-            )
-            for cut, head_s, tail_s in zip(structure.cuts, prefix_s, suffix_s, strict=True)
+            replace(cut, prefix=_timing(front_s, fit), suffix=_timing(rest_s, fit))
+            for cut, front_s, rest_s in zip(cuts, prefix_s, suffix_s, strict=True)
         ),
         whole=_timing(whole_s, fit),
         source=prepared(structure.source, fit.prepare_s_per_byte, sent_bytes(structure.cuts[0])),
