@@ -114,5 +114,5 @@ def test_an_objective_of_ones_own_fits_everywhere(table):
     trades = planner.front([Latency(), Money()], LINK)
     assert trades[0].scores[0] == table.price(LINK).min()
     assert trades[-1].scores[1] == 0
-    with pytest.raises(UsageError, match="latency, not of money"):
+    with pytest.raises(UsageError, match="latency or energy, not of money"):
         planner.table()
