@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     shown = Shown(edge=edge[0], plans=plans_of(planner, link, worker_load(args)) if planner else None)
     wanted = _wanted(args, shown)
     if is_page:
-        write_page(planner, edge[0], cloud, link=link, path=args.output)
+        write_page(planner, edge[0], cloud, link=link, load=worker_load(args), path=args.output)
     elif args.output is not None:
         write(shown, wanted, args.output)
     if args.json:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from partitioner.compare import Comparison
+from partitioner.cost import Load
 from partitioner.errors import UsageError
 from partitioner.files import check_writable, replace_bytes, replace_text
 from partitioner.link import Link
@@ -111,8 +112,10 @@ def write(shown: Shown, wanted: Sequence[str], path: Path) -> None:
         save(draw(shown, wanted), path)
 
 
-def write_page(planner: Planner | None, edge: Profile, cloud: Sequence[Profile], *, link: Link, path: Path) -> None:
-    """Write the page on which rates, round trip and load can be moved.
+def write_page(
+    planner: Planner | None, edge: Profile, cloud: Sequence[Profile], *, link: Link, load: Load, path: Path
+) -> None:
+    """Write the page on which rates, round trip and load can be moved from these.
 
     Raises:
         UsageError: there are no plans, or their objective is none that the page can compute.
@@ -121,9 +124,8 @@ def write_page(planner: Planner | None, edge: Profile, cloud: Sequence[Profile],
         raise UsageError(f"-o {path}: a page is of plans: give the worker's profile with --cloud")
     from partitioner.report.page import render
 
-    replace_text(
-        path, render(planner, edge, cloud[0] if cloud else None, link=link, title=f"{edge.model_name}: where to cut")
-    )
+    title = f"{edge.model_name}: where to cut"
+    replace_text(path, render(planner, edge, cloud[0] if cloud else None, link=link, load=load, title=title))
 
 
 def write_comparison(found: Comparison, path: Path) -> None:
