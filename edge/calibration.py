@@ -23,6 +23,7 @@ from edge.linkmeter import LinkSilent
 from edge.paced import Paced
 from edge.radiofit import Answer, Observed, Step, Trace
 from edge.reach import split_target
+from partitioner.energy import Scope
 from partitioner.link import BYTES_PER_MBIT, Link
 from partitioner.meters import Meter
 from partitioner.meters.sampling import Sampler, check_alive, power_between
@@ -32,6 +33,8 @@ WARM_SHARE = 0.25
 """Of a step, before it is read: at least two periods of the meter."""
 SHARES = (0.15, 0.4, 0.65, 0.9)
 """Of what the link carries: the rates where none are given."""
+BLIND: tuple[Scope, ...] = ("package", "accelerator")
+"""What meters cover that do not see a radio."""
 WARM_DIALS = 5
 DIAL_S = 10.0
 LINK_S = 2.0
@@ -228,7 +231,7 @@ def check_scope(meter: Meter) -> None:
     Raises:
         NotCalibrated: it covers a processor or a card alone.
     """
-    if meter.info.scope not in ("board", "unknown"):
+    if meter.info.scope in BLIND:
         raise NotCalibrated(
             f"{meter.info.kind} covers the {meter.info.scope} alone ({meter.info.source}) and does not see the radio: "
             "name a meter of the whole board, such as csv:FILE (--meter)"

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch, fit, print and write."""
-    from edge.calibration import Course, check_scope
+    from edge.calibration import BLIND, Course, check_scope
     from edge.radiofit import fit
     from partitioner.files import check_writable, replace_text
     from partitioner.meters.finding import open_meter
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.output is not None:
         check_writable(args.output, flag="-o")
-    meter = open_meter(args.meter)
+    meter = open_meter(args.meter, blind=BLIND)
     try:
         check_scope(meter)
         watched = _watched(args, meter, course)

@@ -18,7 +18,7 @@ from partitioner.units import digits, joules
 
 if TYPE_CHECKING:
     from partitioner.bundle import Bundle
-    from partitioner.energy import EnergyProfile, Quantity
+    from partitioner.energy import EnergyProfile, Quantity, Scope
     from partitioner.meters import Meter
     from partitioner.profile import Profile
     from partitioner.runtimes import Engine
@@ -86,42 +86,21 @@ def meter_of(args: argparse.Namespace, *, device: str) -> Iterator[Meter | None]
 
 
 def _open(args: argparse.Namespace, device: str) -> Meter | None:
-    from partitioner.meters import MeterError
-    from partitioner.meters.finding import SLOW_S, open_meter
+    from partitioner.meters import MeterError, MeterForbidden
+    from partitioner.meters.finding import open_meter
 
-    if args.energy == NONE or (args.energy is None and args.budget < args.idle):
+    is_asked = args.energy is not None
+    if args.energy == NONE or (not is_asked and args.budget < args.idle):
         return None
     if args.energy not in (None, AUTO):
         return open_meter(args.energy)
+    blind: Scope = "package" if device.startswith("cuda") else "accelerator"
     try:
-        meter = _sighted(device)
+        return open_meter(blind=(blind,), is_quick=not is_asked)
     except MeterError as error:
-        if args.energy == AUTO and args.power is None:
+        if args.power is None and (is_asked or isinstance(error, MeterForbidden)):
             warn(f"energy is unavailable: {error}")
         return None
-    if args.energy is None and meter.info.period_s > SLOW_S:
-        meter.close()
-        return None
-    return meter
-
-
-def _sighted(device: str) -> Meter:
-    """The widest meter that sees what runs on this device: a processor's does not see a GPU, nor the other way."""
-    from partitioner.meters import MeterError
-    from partitioner.meters.finding import close_all, find_meters, open_meter, widest
-
-    blind = "package" if device.startswith("cuda") else "accelerator"
-    meter = open_meter()
-    if meter.info.scope != blind:
-        return meter
-    meter.close()
-    found = find_meters()
-    chosen = widest([each for each in found if each.meter is not None and each.meter.info.scope != blind])
-    close_all([each for each in found if each.meter is not chosen])
-    if chosen is None:
-        kinds = ", ".join(each.kind for each in found if each.meter is not None)
-        raise MeterError(f"{kinds} covers the {blind} alone, and the model runs on {device}")
-    return chosen
 
 
 def energy_of(

@@ -19,6 +19,10 @@ class MeterError(CleftError):
     """A meter cannot be read: it is missing, refuses, is stuck, or tells what cannot be."""
 
 
+class MeterForbidden(MeterError):
+    """A meter is there, and not for this user to read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterInfo:
     """What a meter is. It has a new value every ``period_s``; steps of 0 are not known.

@@ -10,14 +10,14 @@ import difflib
 import importlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from partitioner.energy import SCOPES
+from partitioner.energy import SCOPES, Scope
 from partitioner.environment import PREFIX
-from partitioner.meters import Meter, MeterError
+from partitioner.meters import Meter, MeterError, MeterForbidden
 from partitioner.meters.sampling import STUCK_PERIODS
 
 AUTO = "auto"
@@ -55,11 +55,12 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was looked for: an open meter, or the reason why there is none."""
+    """What was looked for: an open meter, or the reason why there is none; ``is_forbidden``: there is, for others."""
 
     kind: str
     meter: Meter | None = None
     reason: str = ""
+    is_forbidden: bool = False
 
 
 def find_meters(root: Path | None = None, *, kinds: Sequence[Kind] = KINDS) -> tuple[Found, ...]:
@@ -83,16 +84,20 @@ def close_all(found: Sequence[Found]) -> None:
             each.meter.close()
 
 
-def open_meter(name: str = AUTO, *, root: Path | None = None) -> Meter:
+def open_meter(
+    name: str = AUTO, *, root: Path | None = None, blind: Collection[Scope] = (), is_quick: bool = False
+) -> Meter:
     """Open a meter: a kind, a kind with its argument (``csv:watts.csv``), or ``auto``.
 
-    ``auto`` is the first found of those that cover most: a board before a package before an accelerator.
+    ``auto`` is the first found of those that cover most: a board before a package before an accelerator. It passes over
+    those of the ``blind`` scopes, which do not see what is to be measured, and with ``is_quick`` over the slow.
 
     Raises:
+        MeterForbidden: ``auto`` finds none but such as this user may not read.
         MeterError: there is none, with each reason; or there is no such kind.
     """
     if name == AUTO:
-        return _auto(_root(root))
+        return _auto(_root(root), blind, is_quick=is_quick)
     stem, _, argument = name.partition(":")
     kind = next((each for each in KINDS if each.name == stem), None)
     if kind is None:
@@ -112,22 +117,43 @@ def widest(found: Sequence[Found]) -> Meter | None:
     return min((each.meter for each in found if each.meter is not None), key=_rank, default=None)
 
 
-def _auto(root: Path) -> Meter:
+def _auto(root: Path, blind: Collection[Scope], *, is_quick: bool) -> Meter:
     """The widest, which is looked for no longer than something wider could be found."""
     found: list[Found] = []
     chosen: Meter | None = None
     try:
         for kind in KINDS:
             if not kind.argument:
-                found.append(_working(_look(kind, root)))
+                found.append(_working(_fitting(_look(kind, root), blind, is_quick=is_quick)))
                 if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
                     break
         chosen = widest(found)
     finally:
         close_all([each for each in found if each.meter is not chosen])
-    if chosen is None:
-        raise MeterError("no meter was found: " + "; ".join(f"{each.kind}: {each.reason}" for each in found))
-    return chosen
+    if chosen is not None:
+        return chosen
+    if forbidden := [each for each in found if each.is_forbidden]:
+        raise MeterForbidden(_reasons(forbidden))
+    raise MeterError(f"no meter was found: {_reasons(found)}")
+
+
+def _reasons(found: Sequence[Found]) -> str:
+    return "; ".join(f"{each.kind}: {each.reason}" for each in found)
+
+
+def _fitting(found: Found, blind: Collection[Scope], *, is_quick: bool) -> Found:
+    """The same, less a meter that does not see what is to be measured, or is too slow."""
+    if found.meter is None:
+        return found
+    info = found.meter.info
+    if info.scope in blind:
+        reason = f"covers the {info.scope} alone"
+    elif is_quick and info.period_s > SLOW_S:
+        reason = f"has a new value only every {info.period_s:.2g} s"
+    else:
+        return found
+    found.meter.close()
+    return Found(kind=found.kind, reason=reason)
 
 
 def _working(found: Found) -> Found:
@@ -156,7 +182,7 @@ def _look(kind: Kind, root: Path) -> Found:
     try:
         return Found(kind=kind.name, meter=_make(kind, root))
     except (MeterError, OSError) as error:
-        return Found(kind=kind.name, reason=str(error))
+        return Found(kind=kind.name, reason=str(error), is_forbidden=isinstance(error, MeterForbidden))
 
 
 def _make(kind: Kind, argument: Path | str) -> Meter:

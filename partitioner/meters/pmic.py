@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partitioner.environment import PREFIX
-from partitioner.meters import MeterError, MeterInfo, Reading
+from partitioner.meters import MeterError, MeterForbidden, MeterInfo, Reading
 
 PLACES = ("usr/bin/vcgencmd", "usr/local/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 PERIOD_S = 0.2
@@ -121,7 +121,8 @@ class Pmic:
         if "not registered" in said:
             raise MeterError("this Raspberry Pi has no power sensor; the Pi 5 is the first with one")
         if done.returncode or "error=" in done.stdout or "failed to open" in said.lower():
-            raise MeterError(f"vcgencmd failed ({said[:80] or done.returncode}): run as root, or join the group video")
+            reason = said[:80] or done.returncode
+            raise MeterForbidden(f"vcgencmd failed ({reason}): run as root, or join the group video")
         return done.stdout
 
 

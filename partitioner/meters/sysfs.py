@@ -10,7 +10,7 @@ import re
 import time
 from pathlib import Path
 
-from partitioner.meters import MeterError
+from partitioner.meters import MeterError, MeterForbidden
 
 _NUMBER = re.compile(r"([+-]?[0-9]{1,20})(?:\s*([A-Za-z]+))?")
 _TRIES = 5
@@ -22,13 +22,14 @@ def read_whole(path: Path, *, unit: str = "") -> int:
     """The whole number in a file; a unit that stands behind it must be this one.
 
     Raises:
+        MeterForbidden: it is not for this user to read.
         MeterError: it cannot be read, or holds something else.
     """
     for tries_left in reversed(range(_TRIES)):
         try:
             return _whole(path, unit)
         except PermissionError as error:
-            raise MeterError(
+            raise MeterForbidden(
                 f"{path} may not be read: run as root, or give your group the right to (chgrp, chmod g+r)"
             ) from error
         except (OSError, ValueError) as error:

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from partitioner.cli import main
+from partitioner.meters import MeterForbidden, rapl
 from partitioner.profile import Profile
 from tests import every_cut
 from tests.live_boards import INA3221, LiveBoard
 from tests.recorded_boards import board, put
 
 QUICK = ("--runtime", "eager", "--budget", "300ms", "--idle", "300ms", "--energy-budget", "1500ms")
+BRIEF = ("--runtime", "eager", "--budget", "60ms", "--idle", "50ms", "--energy-budget", "200ms")
+"""For what does not depend on the joules."""
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +71,11 @@ def test_a_stuck_sensor_is_a_warning_and_energy_is_unavailable(bundle, root, cap
     put(root, f"{INA3221}/hwmon/hwmon1/update_interval", 4)
     put(root, f"{INA3221}/hwmon/hwmon1/samples", 1)
     begun_s = time.monotonic()
-    found, warned = profile(capsys, bundle, *QUICK, "--energy", "ina3221")
+    found, warned = profile(capsys, bundle, *BRIEF, "--energy", "ina3221")
     assert time.monotonic() - begun_s < 20
     assert found.energy is None
     assert "warning: energy is unavailable: ina3221 is stuck" in warned
-    found, warned = profile(capsys, bundle, *QUICK, "--power", "idle=2W,active=5W")
+    found, warned = profile(capsys, bundle, *BRIEF, "--power", "idle=2W,active=5W")
     assert "warning: energy is assumed: ina3221 is stuck" in warned
     assert found.energy is not None
     assert {found.energy.whole_j.origin, found.energy.idle_w.origin} == {"assumed"}
@@ -82,9 +85,9 @@ def test_a_stuck_sensor_is_a_warning_and_energy_is_unavailable(bundle, root, cap
 def test_a_negative_sensor_is_no_meter(bundle, root, capsys):
     board("orin-nano", root)
     put(root, f"{INA3221}/hwmon/hwmon1/curr1_input", -300)
-    assert main(["profile", bundle, *QUICK, "--energy", "ina3221"]) == 1
+    assert main(["profile", bundle, *BRIEF, "--energy", "ina3221"]) == 1
     assert "ina3221: ina3221 tells -1.49 W" in capsys.readouterr().err
-    found, warned = profile(capsys, bundle, *QUICK, "--energy", "auto")
+    found, warned = profile(capsys, bundle, *BRIEF, "--energy", "auto")
     assert found.energy is None
     assert "warning: energy is unavailable: no meter was found: ina3221: ina3221 tells -1.49 W" in warned
 
@@ -92,7 +95,7 @@ def test_a_negative_sensor_is_no_meter(bundle, root, capsys):
 def test_a_slow_sensor_is_not_waited_for_beyond_the_budget(bundle, root, capsys):
     board("orin-nano", root)
     begun_s = time.monotonic()
-    found, warned = profile(capsys, bundle, *QUICK, "--energy", "ina3221")
+    found, warned = profile(capsys, bundle, *BRIEF, "--energy", "ina3221")
     assert time.monotonic() - begun_s < 20
     assert found.energy is None
     assert "a new value only every 0.422 s: measuring with it takes --energy-budget" in warned
@@ -105,18 +108,32 @@ def test_a_meter_that_was_named_and_is_missing_is_an_error_before_anything_is_me
     assert capsys.readouterr().err.startswith("cleft-plan: error: rapl: ")
 
 
+def test_a_meter_for_root_alone_is_told_of_once_and_the_profile_is_made(bundle, root, capsys, monkeypatch):
+    def refuse(root):
+        raise MeterForbidden("energy_uj may not be read")
+
+    monkeypatch.setattr(rapl, "find", refuse)
+    board("laptop", root)  # on battery, which is too slow to be used unasked
+    found, warned = profile(capsys, bundle, *BRIEF)
+    assert found.energy is None
+    lines = [line for line in warned.splitlines() if "energy" in line]
+    assert lines == ["warning: energy is unavailable: rapl: energy_uj may not be read"]
+    for quiet in (("--energy", "none"), ("--power", "idle=2W,active=5W")):
+        assert "energy" not in profile(capsys, bundle, *BRIEF, *quiet)[1]
+
+
 def test_without_a_meter_nothing_is_said_or_made_up(bundle, root, capsys):
-    found, warned = profile(capsys, bundle, *QUICK)
+    found, warned = profile(capsys, bundle, *BRIEF)
     assert (found.energy, "energy" in warned) == (None, False)
-    found, warned = profile(capsys, bundle, *QUICK, "--energy", "auto")
+    found, warned = profile(capsys, bundle, *BRIEF, "--energy", "auto")
     assert found.energy is None
     assert "warning: energy is unavailable: no meter was found: " in warned
-    assert main(["profile", bundle, *QUICK]) == 0
+    assert main(["profile", bundle, *BRIEF]) == 0
     assert "energy" not in capsys.readouterr().out
 
 
 def test_energy_is_assumed_where_power_is_given(bundle, root, capsys):
-    assert main(["profile", bundle, *QUICK, "--energy", "none", "--power", "raspberry-pi-4b"]) == 0
+    assert main(["profile", bundle, *BRIEF, "--energy", "none", "--power", "raspberry-pi-4b"]) == 0
     shown = capsys.readouterr()
     rows = first_rows(shown.out)
     assert rows["local"].endswith("J?")

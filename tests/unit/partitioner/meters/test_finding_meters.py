@@ -7,7 +7,7 @@ import pytest
 
 from partitioner.energy import Scope
 from partitioner.environment import for_children
-from partitioner.meters import Meter, MeterError, MeterInfo, Reading, finding
+from partitioner.meters import Meter, MeterError, MeterForbidden, MeterInfo, Reading, finding
 from partitioner.meters.finding import KINDS, Kind, close_all, find_meters, open_meter, widest
 from tests.recorded_boards import board
 
@@ -134,6 +134,24 @@ def test_a_slow_meter_is_taken_where_there_is_no_other(kinds):
     assert not slow.is_open
     kinds(slow=FakeMeter("slow", "board", period_s=1.0), none=MeterError("no"))
     assert open_meter().info.kind == "slow"
+
+
+def test_a_meter_that_does_not_see_what_is_measured_is_passed_over(kinds):
+    package, slow = FakeMeter("cpu", "package"), FakeMeter("gauge", "board", period_s=1.0)
+    kinds(cpu=package, gauge=slow)
+    assert open_meter(blind=("package", "accelerator")) is slow
+    assert (package.is_open, slow.is_open) == (False, True)
+    with pytest.raises(MeterError, match="cpu: covers the package alone; gauge: has a new value only every 1 s"):
+        open_meter(blind=("package",), is_quick=True)
+    assert not slow.is_open
+
+
+def test_a_meter_for_others_alone_is_told_of_where_there_is_no_other(kinds):
+    kinds(gone=MeterError("is not here"), cpu=MeterForbidden("not for you"))
+    with pytest.raises(MeterForbidden, match=r"^cpu: not for you$"):
+        open_meter()
+    kinds(cpu=MeterForbidden("not for you"), gpu=FakeMeter("gpu", "accelerator"))
+    assert open_meter().info.kind == "gpu"
 
 
 def test_a_counter_that_stands_still_is_passed_over(kinds):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitioner.meters import MeterError, rapl
+from partitioner.meters import MeterError, MeterForbidden, rapl
 from partitioner.meters.sampling import Sampler, energy_between
 from tests.recorded_boards import board, put
 
@@ -174,5 +174,5 @@ def test_a_counter_for_root_alone_says_what_to_do():
         root = board("x86-server", Path(folder))
         for zone in (root / "sys/class/powercap").glob("intel-rapl*/energy_uj"):
             zone.chmod(0)
-        with as_somebody_else(), pytest.raises(MeterError, match="energy_uj may not be read: run as root, or give"):
+        with as_somebody_else(), pytest.raises(MeterForbidden, match="energy_uj may not be read: run as root, or give"):
             rapl.find(root)
