@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partitioner.cli import arguments
+from partitioner.cli.energy import finish
 from partitioner.cli.models import add_bind_argument, add_model_arguments, binding_of, open_model
-from partitioner.cli.output import print_json, print_table, progress, warn
+from partitioner.cli.output import print_json, print_table, warn
 from partitioner.cli.profile import add_engine_arguments
 from partitioner.errors import ProfileError, UsageError
 from partitioner.files import check_writable
@@ -101,16 +102,7 @@ def run(args: argparse.Namespace) -> int:
         network=_network(args.threads),
         seed=args.seed,
     )
-    with progress(f"leakage of {bundle.name}", total=1.0) as advance:
-        done = 0.0
-        while True:
-            try:
-                share = next(steps)
-            except StopIteration as end:
-                found: LeakageProfile = end.value
-                break
-            advance(max(0.0, share - done), "")
-            done = max(done, share)
+    found = finish(steps, f"leakage of {bundle.name}")
     if found.samples < len(samples.samples):
         warn(f"{found.samples} of {len(samples.samples)} samples were used, spread evenly: {MOST_SAMPLES} at most are")
     elif found.samples < _FEW_SAMPLES:
