@@ -39,7 +39,8 @@ SCHEMA = "cleft.show/1"
 PAGE = ".html"
 
 _DEFAULT_LINK = "4g"
-_LEFT = {"layers": (0, 1), "cuts": (0, 1, 11, 12), "rates": (1, 2), "pareto": (0, 1)}
+_OPTIONAL = (7, 3, 6, 1)
+"""Columns of the table of layers that a narrow terminal goes without, first to last."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -221,7 +222,8 @@ def _print(shown: Shown, wanted: Sequence[str]) -> None:
     found = {name: shapes[name]() for name in wanted}
     for name, (headings, rows) in found.items():
         print()
-        print_table(headings, rows, left=_LEFT[name])
+        left = [index for index, heading in enumerate(headings) if heading in tables.TEXTS]
+        print_table(headings, rows, left=left, optional=_OPTIONAL if name == "layers" else ())
     for note in _notes(shown):
         print(f"note: {note}")
 

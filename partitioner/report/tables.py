@@ -18,6 +18,10 @@ from partitioner.units import digits, ms, size
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows."""
 
+UNKNOWN = "-"
+TEXTS = ("layer", "kind", "cut", "codec", "best cut", "no plan beats", "runtimes", "")
+"""Headings of columns that are no numbers."""
+
 _EXPLAINED = {
     "calibrated": "inferred from measured neighbours",
     "predicted": "predicted from other models",
@@ -35,7 +39,7 @@ def layers_table(profile: Profile) -> Table:
             layer.id,
             layer.kind,
             timing(layer.forward),
-            ms(layer.forward.spread_s) if layer.forward.how == "measured" else "-",
+            ms(layer.forward.spread_s) if layer.forward.how == "measured" else UNKNOWN,
             joules(energy),
             size(layer.output_bytes),
             size(layer.weight_bytes),
@@ -47,14 +51,15 @@ def layers_table(profile: Profile) -> Table:
 
 
 def cuts_table(plans: Plans) -> Table:
-    """One row a cut with its best codec, by where the time goes."""
+    """One row a cut with its best codec, by where the time goes; a column of which nothing is known is left out."""
     spent = ("device", "up", "round trip", "cloud", "down")
     headings: tuple[str, ...] = ("cut", "codec", "predicted", *spent, "sends", "energy", "leaks", "")
     rows = [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
     if plans.table.has_choice_of_runtimes:
         headings = (*headings, "runtimes")
         rows = [(*row, each.candidate.runtimes) for row, each in zip(rows, plans.cuts, strict=True)]
-    return headings, rows
+    known = [index for index in range(len(headings)) if any(row[index] != UNKNOWN for row in rows)]
+    return tuple(headings[index] for index in known), [tuple(row[index] for index in known) for row in rows]
 
 
 def rates_table(rates: Rates) -> Table:
@@ -78,7 +83,7 @@ def timing(value: Timing) -> str:
 def joules(value: Quantity | None) -> str:
     """An energy with the mark of what it rests on; a dash where nobody knows."""
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{units.joules(value.value)}{MARKS[value.origin]}"
 
 
@@ -98,11 +103,11 @@ def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
     ]
     return (
         candidate.label,
-        "-" if candidate.is_local else candidate.codec,
+        UNKNOWN if candidate.is_local else candidate.codec,
         f"{ms(priced.predicted_s)}{candidate.mark}",
         ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
-        *(["-"] * len(remote) if candidate.is_local else remote),
-        "-" if priced.energy is None else f"{units.joules(priced.energy.total_j)}{MARKS[priced.energy.origin]}",
+        *([UNKNOWN] * len(remote) if candidate.is_local else remote),
+        UNKNOWN if priced.energy is None else f"{units.joules(priced.energy.total_j)}{MARKS[priced.energy.origin]}",
         _leaks(candidate.leakage),
         "best" if is_chosen else "",
     )
@@ -111,7 +116,7 @@ def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
 def _leaks(leakage: CutLeakage | None) -> str:
     """The distance correlation of the input and what crosses."""
     if leakage is None:
-        return "-"
+        return UNKNOWN
     return f"{digits(leakage.distance_correlation)}{MARKS['modelled'] if leakage.how == 'bounded' else ''}"
 
 
@@ -120,14 +125,14 @@ def _span(point: Breakpoint) -> tuple[str, ...]:
     rates = f"{digits(point.from_up_bytes_per_s * 8e-6)} - {high}"
     chosen = point.candidate
     if chosen is None:
-        return rates, "none keeps the limits", "-", "-"
+        return rates, "none keeps the limits", UNKNOWN, UNKNOWN
     slow, fast = (ms(point.from_s) if math.isfinite(point.from_s) else "never"), ms(point.to_s)
     times = fast if slow == fast else f"{slow} - {fast}"
-    return rates, chosen.label, "-" if chosen.is_local else chosen.codec, f"{times}{chosen.mark}"
+    return rates, chosen.label, UNKNOWN if chosen.is_local else chosen.codec, f"{times}{chosen.mark}"
 
 
 def _trade(trade: Trade, names: Sequence[str], origin: Origin | None) -> tuple[str, ...]:
-    codec = "-" if trade.candidate.is_local else trade.candidate.codec
+    codec = UNKNOWN if trade.candidate.is_local else trade.candidate.codec
     scores = (_score(name, value, origin) for name, value in zip(names, trade.scores, strict=True))
     return (trade.candidate.label, codec, *scores)
 
