@@ -29,6 +29,7 @@ _SESSIONS = "tests/integration/test_worker_sessions.py::"
 _LIMITS = "tests/integration/test_worker_limits.py::"
 _EDGE = "tests/integration/edge/"
 _STEPS = _EDGE + "test_adaptation.py::"
+_PLANNER = "tests/unit/partitioner/"
 
 ROWS: Mapping[int, Row] = MappingProxyType(
     {
@@ -157,7 +158,11 @@ ROWS: Mapping[int, Row] = MappingProxyType(
         24: Row(
             fault="energy sensor missing, stuck, negative",
             owed='"unavailable" or "assumed", never a silent 0 J',
-            note="not shown: there are no energy meters yet",
+            tests=(
+                _PLANNER + "meters/test_spoilt_boards.py",
+                _PLANNER + "test_profile_energy_cli.py",
+                _PLANNER + "test_energy_measured.py::test_a_meter_that_freezes_while_the_model_runs_is_refused",
+            ),
         ),
         25: Row(fault="soak: 1,000 reconnects", owed="memory and descriptors flat; 0 unanswered"),
         26: Row(
