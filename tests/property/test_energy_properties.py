@@ -150,6 +150,7 @@ def test_an_energy_is_as_weak_as_what_it_is_made_of(pair, link, use):
 
 
 @given(metered_pairs(is_steady=True), links, loads, uses)
+@settings(max_examples=50)
 def test_a_device_that_is_never_off_takes_no_less_than_its_rest(pair, link, load, use):
     table = CandidateTable.from_profiles(*pair, codecs=None, radio=use)
     least_j = pair[0].energy.idle_w.value * table.price(link, load)
@@ -193,6 +194,7 @@ def test_more_bytes_a_slower_link_and_a_busier_worker_never_cost_less(pair, link
 
 
 @given(radios, st.floats(1e3, 1e9), st.floats(1, 1e3))
+@settings(max_examples=50)
 def test_beyond_what_it_was_fitted_at_a_radio_draws_no_more(radio, bytes_per_s, factor):
     faster = bytes_per_s * factor
     for power, most, per_mbit in (
@@ -207,6 +209,7 @@ def test_beyond_what_it_was_fitted_at_a_radio_draws_no_more(radio, bytes_per_s, 
 
 
 @given(radios, seconds, seconds, st.floats(0.01, 60), st.integers(2, 6))
+@settings(max_examples=50)
 def test_pauses_are_those_of_a_radio_that_is_watched(radio, moving_s, waiting_s, interval_s, frames):
     """The radio's life frame by frame, where a frame is answered before the next one comes."""
     assume(moving_s + waiting_s <= interval_s)
