@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import json
 import pathlib
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 HEAVY = ("torch", "torchvision", "grpc", "google", "protos", "scipy", "psutil", "rich", "sklearn", "PIL")
 LIMIT_S = 0.3
+"""Of processor time: what else the machine does adds nothing to it."""
 
 PLANNING = """
 import sys
@@ -32,6 +33,12 @@ def plan(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def processor_s() -> float:
+    """What processes of ours that have ended took."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 @pytest.mark.parametrize(
     ("command", "schema"), [(("cut", "--link", "4g"), "cleft.cut/2"), (("table",), "cleft.table/1")]
 )
@@ -40,9 +47,9 @@ def test_planning_imports_nothing_heavy_and_is_quick(command, schema):
     flags = (*command, *profiles, "--json")
     times_s = []
     for _ in range(5):
-        begin_s = time.perf_counter()
+        begun_s = processor_s()
         done = plan(*flags)
-        times_s.append(time.perf_counter() - begin_s)
+        times_s.append(processor_s() - begun_s)
         assert done.returncode == 0
         assert done.stderr.split() == []
         assert json.loads(done.stdout)["schema"] == schema
