@@ -47,17 +47,17 @@ def network(seed: int, *, depth: int = 9, scale: float = 1.0) -> list[Step]:
     """A chain of convolutions, poolings and a dense layer at the end; ``scale`` multiplies its channels."""
     draw = random.Random(seed)
     channels, side = round(16 * scale), SIDE
-    steps = [_conv(3, channels, side, 3)]
+    steps = [conv(3, channels, side, 3)]
     for _ in range(depth - 2):
         shape = draw.choice(("1x1", "3x3", "depthwise", "pool"))
         if shape == "pool" and side > 7:
             side //= 2
-            steps.append(_pool(channels, side))
+            steps.append(pool(channels, side))
         elif shape == "depthwise":
-            steps.append(_conv(channels, channels, side, 3, groups=channels))
+            steps.append(conv(channels, channels, side, 3, groups=channels))
         else:
             wider = round(channels * draw.choice((1, 1.5, 2)))
-            steps.append(_conv(channels, wider, side, 3 if shape == "3x3" else 1))
+            steps.append(conv(channels, wider, side, 3 if shape == "3x3" else 1))
             channels = wider
     steps.append(_dense(channels * side * side, 100))
     return steps
@@ -162,7 +162,7 @@ def _codec(name: str, raw_bytes: int, ratio: float) -> CodecCost:
     )
 
 
-def _conv(given: int, made: int, side: int, kernel: int, *, groups: int = 1) -> Step:
+def conv(given: int, made: int, side: int, kernel: int, *, groups: int = 1) -> Step:
     inner = given // groups * kernel**2
     values = made * side**2
     flops = 2 * inner * values
@@ -180,7 +180,7 @@ def _conv(given: int, made: int, side: int, kernel: int, *, groups: int = 1) -> 
     )
 
 
-def _pool(channels: int, side: int) -> Step:
+def pool(channels: int, side: int) -> Step:
     values = channels * side**2
     moved = 4 * channels * (4 + 1) * side**2
     return Step(

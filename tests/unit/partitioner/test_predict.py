@@ -8,15 +8,17 @@ from functools import cache
 
 import numpy as np
 import pytest
-from lawful_device import network, profile_of, profiles
+from lawful_device import conv, network, pool, profile_of, profiles
 
 from partitioner.errors import ProfileError, UsageError
 from partitioner.link import Link
 from partitioner.planner import Planner
 from partitioner.predict import Fit, architecture_of, fit, predicted
-from partitioner.predict.model import Model
+from partitioner.predict.codecs import fit_codecs
+from partitioner.predict.features import operators_of
+from partitioner.predict.model import RATES, Model
 from partitioner.predict.training import training_of
-from partitioner.profile import Profile, Timing
+from partitioner.profile import CodecCost, Profile, Timing
 
 
 @cache
@@ -93,7 +95,8 @@ def test_slopes_are_those_of_the_times():
     draw = np.random.default_rng(0)
     theta = model.start + draw.normal(0, 0.1, len(model.start))
     _, slopes = model._slopes(theta, training.segments)
-    for index in draw.choice(len(theta), 25, replace=False):
+    assert training.of(0, "whole")
+    for index in (*range(len(RATES)), *draw.choice(len(theta), 25, replace=False)):
         step = np.zeros(len(theta))
         step[index] = 1e-6
         ahead, behind = (np.log(model.times_s(theta + sign * step, training.segments)) for sign in (1, -1))
@@ -141,6 +144,12 @@ def test_a_guess_of_the_profile_itself_counts_as_much_as_the_prediction():
     wanted_s = math.sqrt(inferred.median_s * without.cuts[4].prefix.median_s)
     assert both.cuts[4].prefix.median_s == pytest.approx(wanted_s)
     assert both.cuts[4].prefix.how == "predicted"
+
+
+def test_a_profile_that_measured_nothing_calibrates_nothing():
+    true, guess = unseen(), predicted(unseen(), fitted())
+    empty = predicted(true, fitted(), measured=guess)
+    assert [cut.prefix for cut in empty.cuts] == [cut.prefix for cut in guess.cuts]
 
 
 def test_what_cannot_calibrate_is_refused():
@@ -218,6 +227,58 @@ def test_plans_of_predictions_cost_little_more_than_the_best():
             regrets.append(prices_s[row] / prices_s.min() - 1)
     assert statistics.median(regrets) <= 0.01
     assert max(regrets) < 0.2
+
+
+def test_operators_are_described_by_their_sizes():
+    steps = network(1)
+    wide, narrow, pooled = (
+        operators_of(profile_of([step], "one"))[0] for step in (steps[0], conv(32, 32, 14, 3, groups=32), pool(16, 28))
+    )
+    sizes = {name: 3 * value for name, value in wide.sizes.items()}
+    assert (wide.family, wide.key) == ("window", "window:conv2d")
+    assert sizes["rows"] == pytest.approx(math.log(56 * 56 / 784), abs=0.2)  # its weights hold a normalisation's too
+    assert sizes["inner"] == pytest.approx(math.log(27 / 256))
+    assert sizes["columns"] == pytest.approx(math.log(16 / 128), abs=0.2)
+    assert wide.features["window"] == wide.features["window:conv2d"] == 1.0
+    assert wide.features["window rows"] == wide.features["window:conv2d rows"] == wide.sizes["rows"]
+    assert wide.features["window rows*inner"] == pytest.approx(wide.sizes["rows"] * wide.sizes["inner"])
+    assert (narrow.family, 3 * narrow.sizes["groups"]) == ("grouped", pytest.approx(math.log(32 / 64)))
+    assert (pooled.family, pooled.work, pooled.weight_bytes) == ("pass", 4 * 16 * 28 * 28, 0)
+    kinds = [operator.key for operator in operators_of(profile_of(steps[:1], "one"))]
+    assert kinds == ["window:conv2d", "fused:batch_norm", "fused:relu"]
+
+
+def test_layer_times_are_learned_from_where_they_add_up_alone():
+    plain = profiles(1)[0]
+    fused = replace(plain, whole=replace(plain.whole, median_s=plain.whole.median_s / 1.5))
+    assert len(training_of([plain]).of(0, "layer")) == len(plain.layers)
+    assert not training_of([fused]).of(0, "layer")
+    weights = training_of(profiles(3)).weights
+    of = training_of(profiles(3)).model
+    totals = [sum(weight for weight, each in zip(weights, of, strict=True) if each == model) for model in range(3)]
+    assert totals == pytest.approx([totals[0]] * 3)
+
+
+def test_networks_of_other_operators_are_other_architectures():
+    true = unseen()
+    other = replace(true, layers=tuple(replace(each, kind=each.kind.replace("relu", "gelu")) for each in true.layers))
+    assert architecture_of(true) != architecture_of(other)
+
+
+def test_codecs_through_the_origin_have_no_negative_constant():
+    costs = [
+        CodecCost(codec="none", up_bytes=size, encode_s=size * 1e-9 * bend, decode_s=3e-4)
+        for size, bend in ((10**3, 0.5), (10**5, 1.0), (10**6, 1.5))
+    ]
+    found = profiles(1)[0]
+    cuts = [
+        replace(cut, crossing=(replace(found.cuts[0].crossing[0], nbytes=cost.up_bytes),), codecs=(cost,))
+        for cut, cost in zip(found.cuts, costs, strict=False)
+    ]
+    (codec,) = fit_codecs([replace(found, cuts=tuple(cuts))])
+    assert codec.encode_constant_s >= 0
+    assert 0.5e-9 < codec.encode_s_per_byte < 1.5e-9
+    assert (codec.decode_constant_s, codec.decode_s_per_byte) == pytest.approx((3e-4, 0.0), abs=1e-12)
 
 
 def test_layers_without_operations_bytes_or_weights_take_a_finite_time():
