@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from partitioner.meters import Meter, Reading
 from partitioner.plan import Segment
 from partitioner.runtimes import Array, Engine, RunnableSegment
 from tests.recorded_boards import put
@@ -41,9 +42,11 @@ class LiveBoard:
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-board", daemon=True)
+        self._last_s = self._times_s()
         self._put_tree()
 
     def __enter__(self) -> LiveBoard:
+        self._last_s = self._times_s()
         self._thread.start()
         return self
 
@@ -72,19 +75,39 @@ class LiveBoard:
         milliamperes = STEP_MA * round(power_w / SUPPLY_MV * 1e6 / STEP_MA)
         put(self.root, f"{INA3221}/hwmon/hwmon1/curr1_input", milliamperes)
 
+    def refresh(self) -> None:
+        """Show what was drawn since it was last shown."""
+        (last_s, last_cpu_s), self._last_s = self._last_s, self._times_s()
+        passed_s, cpu_s = self._last_s[0] - last_s, self._last_s[1] - last_cpu_s
+        power_w = self.rest_w + min(1.0, cpu_s / max(passed_s, 1e-9)) * (self.work_w - self.rest_w)
+        if self._kind == "rapl":
+            self._total_uj += round(power_w * passed_s * 1e6)
+            self.turns = self._total_uj // (RANGE_UJ + 1)
+            put(self.root, f"{RAPL}/energy_uj", self._total_uj % (RANGE_UJ + 1))
+        else:
+            self._put_power(power_w)
+
+    def _times_s(self) -> tuple[float, float]:
+        return time.perf_counter(), time.clock_gettime(self._clock)
+
     def _run(self) -> None:
-        wall_s, cpu_s = time.perf_counter(), time.clock_gettime(self._clock)
         while not self._ended.wait(self._period_s):
-            now_s, now_cpu_s = time.perf_counter(), time.clock_gettime(self._clock)
-            busy = min(1.0, (now_cpu_s - cpu_s) / (now_s - wall_s))
-            power_w = self.rest_w + busy * (self.work_w - self.rest_w)
-            if self._kind == "rapl":
-                self._total_uj += round(power_w * (now_s - wall_s) * 1e6)
-                self.turns = self._total_uj // (RANGE_UJ + 1)
-                put(self.root, f"{RAPL}/energy_uj", self._total_uj % (RANGE_UJ + 1))
-            else:
-                self._put_power(power_w)
-            wall_s, cpu_s = now_s, now_cpu_s
+            self.refresh()
+
+
+class Refreshed:
+    """A meter of a board that shows what is true at each reading, as drivers do, however late a thread wakes."""
+
+    def __init__(self, board: LiveBoard, meter: Meter) -> None:
+        self.info = meter.info
+        self._board, self._meter = board, meter
+
+    def read(self) -> Reading:
+        self._board.refresh()
+        return self._meter.read()
+
+    def close(self) -> None:
+        self._meter.close()
 
 
 @dataclass(slots=True)

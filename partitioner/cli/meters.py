@@ -134,7 +134,7 @@ def look(found: Sequence[Found], moment_s: float) -> list[Seen]:
 
 def _seen(found: Found, begun: tuple[Sampler, float] | None, reason: str) -> Seen:
     from partitioner.meters import MeterError
-    from partitioner.meters.sampling import check_counter, power_between
+    from partitioner.meters.sampling import check_told, power_between
 
     info = found.meter.info if found.meter is not None else None
     if begun is None or info is None:
@@ -143,7 +143,7 @@ def _seen(found: Found, begun: tuple[Sampler, float] | None, reason: str) -> See
     try:
         end_s = sampler.mark()
         readings = sampler.readings()
-        check_counter(readings, info)
+        check_told(readings, info)
         power_w = power_between(readings, begin_s, end_s)
     except MeterError as error:
         return Seen(kind=found.kind, info=info, reason=str(error))

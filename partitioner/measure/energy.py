@@ -27,8 +27,8 @@ from partitioner.energy import EnergyProfile
 from partitioner.measure import promising
 from partitioner.measure.joules import Window, blindness, energy_profile, together
 from partitioner.measure.subject import Subject, middling
-from partitioner.meters import Meter, MeterError, MeterInfo
-from partitioner.meters.sampling import Sampler, check_alive, energy_between
+from partitioner.meters import Meter, MeterError, MeterInfo, Reading
+from partitioner.meters.sampling import Sampler, check_alive, check_told, energy_between
 from partitioner.profile import Profile
 from partitioner.runtimes import Array, Engine
 from partitioner.samples import NO_SAMPLES, SampleSet
@@ -181,11 +181,10 @@ class _Experiment:
         self._expected_s = rest_s + self._pace.rounds * plan.round_s + rest_again_s + 2 * self._lead_s
         with Sampler(self._meter) as sampler:
             self._sampler = sampler
-            self._begun_s = self._shown_s = time.perf_counter()
+            self._begun_s = self._shown_s = self._watched_s = time.perf_counter()
             rest = yield from self._rest(rest_s, windows=_REST_WINDOWS)
             loops = yield from self._rounds(plan, rest)
             rest_again = yield from self._rest(rest_again_s, windows=1)
-            self._check_alive(since_s=self._begun_s)
             if self._last.power_w > together(rest).power_w + self._info.step_w:
                 self._check_alive(since_s=self._last_s)
             rest += rest_again
@@ -233,7 +232,11 @@ class _Experiment:
     def _watch(
         self, work: Callable[[], object], window_s: float, *, windows: int
     ) -> Generator[float, None, list[Window]]:
-        """Do something again and again; after a while, watch it for some windows in a row."""
+        """Do something again and again; after a while, watch it for some windows in a row.
+
+        What was read before the last two things that were watched is forgotten.
+        """
+        begun_s = time.perf_counter()
         yield from self._repeat(work, self._lead_s)
         spans: list[tuple[float, int, float]] = []
         for _ in range(windows):
@@ -241,7 +244,11 @@ class _Experiment:
             runs = yield from self._repeat(work, window_s)
             spans.append((begin_s, runs, time.perf_counter()))
         self._sampler.mark()
-        return [self._window(*span) for span in spans]
+        self._sampler.forget(self._watched_s)
+        self._watched_s = begun_s
+        readings = self._sampler.readings()
+        check_told(readings, self._info)
+        return [_window(readings, *span) for span in spans]
 
     def _repeat(self, work: Callable[[], object], duration_s: float) -> Generator[float, None, int]:
         """Do it at least once, and until so long has passed; returns how often it was done."""
@@ -256,6 +263,6 @@ class _Experiment:
                 yield min(0.99, (now_s - self._begun_s) / self._expected_s)
         return runs
 
-    def _window(self, begin_s: float, runs: int, end_s: float) -> Window:
-        energy_j = energy_between(self._sampler.readings(), begin_s, end_s)
-        return Window(runs=runs, duration_s=end_s - begin_s, energy_j=energy_j)
+
+def _window(readings: Sequence[Reading], begin_s: float, runs: int, end_s: float) -> Window:
+    return Window(runs=runs, duration_s=end_s - begin_s, energy_j=energy_between(readings, begin_s, end_s))

@@ -14,7 +14,7 @@ from partitioner.meters.sampling import (
     STUCK_PERIODS,
     Sampler,
     check_alive,
-    check_counter,
+    check_told,
     energy_between,
     power_between,
 )
@@ -145,9 +145,9 @@ def test_what_cannot_be_is_refused(readings, words):
 
 
 def test_a_board_at_rest_may_tell_the_same_and_a_counter_may_not():
-    check_counter(powers((0, 5), (1, 5), (2, 5)), POWER)
+    check_told(powers((0, 5), (1, 5), (2, 5)), POWER)
     with pytest.raises(MeterError, match="is stuck"):
-        check_counter(counts((0, 5), (1, 5), (2, 5)), COUNTER)
+        check_told(counts((0, 5), (1, 5), (2, 5)), COUNTER)
 
 
 def test_marks_cover_what_lies_between_them():
@@ -168,6 +168,21 @@ def test_the_thread_ends_with_its_block_and_reads_no_more():
         assert meter.enough.wait(ENOUGH_S)
     assert sampler.readings() == sampler.readings()
     assert not [each for each in threading.enumerate() if each.name == "cleft-meter"]
+
+
+def test_what_is_forgotten_is_what_no_later_interval_needs():
+    meter = FakeMeter(POWER, lambda made: powers((float(made), 3.0 + made))[0], enough=8)
+    with Sampler(meter) as sampler:
+        assert meter.enough.wait(ENOUGH_S)
+        sampler.mark()
+    whole = sampler.readings()
+    sampler.forget(5.5)
+    kept = sampler.readings()
+    assert kept == whole[4:], "those from 5 s on"
+    assert energy_between(kept, 5.5, 7.25) == pytest.approx(energy_between(whole, 5.5, 7.25))
+    for before_s in (0.0, 5.0):
+        sampler.forget(before_s)
+        assert sampler.readings() == kept
 
 
 def failing(error: Exception) -> FakeMeter:
