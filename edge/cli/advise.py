@@ -116,7 +116,7 @@ def _record(table: CandidateTable, found: list[Gains], notes: list[str]) -> dict
 
 
 def _print(table: CandidateTable, found: list[Gains], notes: list[str]) -> None:
-    from partitioner.cli.joules import energy_cell
+    from partitioner.report.tables import energy_cell
     from partitioner.units import digits
 
     print(f"{table.model_name}: {found[0].verdict}")

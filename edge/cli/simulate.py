@@ -98,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
         from edge.simulate.plot import check_path
 
         check_path(args.plot)
-    edge, _ = profiles_of(args)
+    sides = profiles_of(args)
     deadline_s, args.deadline = args.deadline, None  # of requests, as a session has it: no plan is ruled out by it
-    planner = planner_of(args, objective=None)
-    truth = _truth(args, planner, edge)
+    planner = planner_of(args, objective=None, sides=sides)
+    truth = _truth(args, planner, sides[0])
     traces = [_trace(args, name) for name in args.trace]
     most = None if args.all else max(args.top, _PLAYED)
     contests = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from partitioner.cli import arguments
-from partitioner.cli.joules import energy_cell, energy_notes, energy_rows, leakage_cells, leakage_notes
+from partitioner.cli.joules import energy_notes, energy_rows, leakage_notes
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, worker_load
@@ -20,6 +20,7 @@ from partitioner.optimize.gains import gains_of
 from partitioner.optimize.objectives import OBJECTIVES, Energy, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
 from partitioner.planner import Trade
+from partitioner.report.tables import energy_cell, leakage_cells
 from partitioner.units import mbit, ms, size
 
 HELP = "choose the best cut and codec for one link, from profiles of both sides"
@@ -207,9 +208,9 @@ def _columns(table: CandidateTable) -> dict[str, Callable[[Priced], str]]:
     columns["up"] = lambda each: "-" if each.candidate.is_local else size(each.candidate.up_bytes)
     columns["down"] = lambda each: "-" if each.candidate.is_local else size(each.candidate.down_bytes)
     if table.has_leakage:
-        columns["leaks"] = lambda each: leakage_cells(each)[0]
+        columns["leaks"] = lambda each: leakage_cells(each.candidate)[0]
     if table.has_inversion:
-        columns["inversion"] = lambda each: leakage_cells(each)[1]
+        columns["inversion"] = lambda each: leakage_cells(each.candidate)[1]
     if table.has_choice_of_runtimes:
         columns["runtimes"] = lambda each: each.candidate.runtimes
     columns["why it lost"] = lambda each: each.why

@@ -1,4 +1,4 @@
-"""How plans' energy and leakage are printed: cells with marks of what they rest on, and notes that explain them."""
+"""Where plans' energy goes, as rows of text, and notes that explain the marks of energies and leakages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from partitioner.energy import Origin
 from partitioner.link import Link
 from partitioner.optimize.scan import Priced
 from partitioner.radio import NO_RADIO
-from partitioner.report.words import MARKS
-from partitioner.units import digits, joules
+from partitioner.report.tables import AT_LEAST, ESTIMATED, leakage_cells
+from partitioner.units import joules
 
-_ESTIMATED, _AT_LEAST = "~", ">="
-"""Before the leakage of a cut that was not measured: an estimate, and a bound."""
 _LABELS = {
     "head_j": "head, on the device",
     "codec_j": "encode and decode",
@@ -24,27 +22,11 @@ _LABELS = {
 }
 
 
-def energy_cell(energy: EnergyBreakdown | None) -> str:
-    """What a frame takes, marked; a dash where nobody knows."""
-    return "-" if energy is None else f"{joules(energy.total_j)}{MARKS[energy.origin]}"
-
-
 def energy_rows(energy: EnergyBreakdown) -> list[tuple[str, ...]]:
     """Where the energy goes: term, joules and share."""
     total_j = energy.total_j or 1.0
     terms = [(_LABELS[name], getattr(energy, name)) for name in ENERGY_TERMS]
     return [(label, joules(term_j), f"{term_j / total_j:.0%}") for label, term_j in terms if term_j > 0]
-
-
-def leakage_cells(priced: Priced) -> tuple[str, str]:
-    """Distance correlation and inversion error of what crosses; a dash where nobody knows, or nothing crosses."""
-    leaks = priced.candidate.leakage
-    if leaks is None or priced.candidate.is_local:
-        return "-", "-"
-    correlation = f"{_ESTIMATED if leaks.how == 'bounded' else ''}{digits(leaks.distance_correlation)}"
-    if leaks.inversion_error is None:
-        return correlation, "-"
-    return correlation, f"{_AT_LEAST if leaks.inversion_how == 'bounded' else ''}{digits(leaks.inversion_error)}"
 
 
 def energy_notes(table: CandidateTable, origins: Collection[Origin | None] = (), link: Link | None = None) -> list[str]:
@@ -73,7 +55,7 @@ def leakage_notes(table: CandidateTable, shown: Sequence[Priced]) -> list[str]:
     notes = ["leaks: distance correlation of the input and what crosses, an indicator and no guarantee"]
     if table.has_inversion:
         notes.append("inversion: what a small trained inverter gets wrong of the input; 1 is no better than guessing")
-    cells = [cell for priced in shown for cell in leakage_cells(priced)]
-    if any(cell.startswith((_ESTIMATED, _AT_LEAST)) for cell in cells):
-        notes.append(f"{_ESTIMATED} and {_AT_LEAST} before a leakage: taken from the measured cuts around it")
+    cells = [cell for priced in shown for cell in leakage_cells(priced.candidate)]
+    if any(cell.startswith((ESTIMATED, AT_LEAST)) for cell in cells):
+        notes.append(f"{ESTIMATED} and {AT_LEAST} before a leakage: taken from the measured cuts around it")
     return notes

@@ -19,6 +19,9 @@ from partitioner.planner import DOWN_PER_UP, Planner
 from partitioner.profile import Profile
 from partitioner.profiles import load_profile
 
+Sides = tuple[list[Profile], list[Profile]]
+"""Profiles of the device and of the worker, one for each runtime."""
+
 
 def add_planning_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that ``planner_of`` and ``worker_load`` read."""
@@ -71,8 +74,8 @@ def _add_load_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def profiles_of(args: argparse.Namespace) -> tuple[list[Profile], list[Profile]]:
-    """The profiles of the device, slowed down as asked, and of the worker; predicted ones as asked.
+def profiles_of(args: argparse.Namespace) -> Sides:
+    """The profiles of the device, slowed down and with the power that is asked for, and of the worker; some predicted.
 
     Raises:
         CleftError: one cannot be read, or not be predicted.
@@ -81,7 +84,7 @@ def profiles_of(args: argparse.Namespace) -> tuple[list[Profile], list[Profile]]
     edge, cloud = with_predictions(args, *measured)
     if args.edge_slowdown != 1:
         edge = [profile.slowed(args.edge_slowdown) for profile in edge]
-    return edge, cloud
+    return with_power(args, edge), cloud
 
 
 def worker_load(args: argparse.Namespace) -> Load:
@@ -89,17 +92,22 @@ def worker_load(args: argparse.Namespace) -> Load:
     return Load(queue_s=args.queue_ms * 1e-3, slowdown=load_of(busy_ratio=args.busy).slowdown)
 
 
-def planner_of(args: argparse.Namespace, *, objective: Objective | None, down_per_up: float = DOWN_PER_UP) -> Planner:
-    """The planner that the arguments describe.
+def planner_of(
+    args: argparse.Namespace,
+    *,
+    objective: Objective | None,
+    down_per_up: float = DOWN_PER_UP,
+    sides: Sides | None = None,
+) -> Planner:
+    """The planner that the arguments describe; ``sides`` are their profiles, where these were read already.
 
     Raises:
         CleftError: a profile cannot be read, profiles do not belong together, or no plan keeps what is asked.
     """
-    edge, cloud = profiles_of(args)
+    edge, cloud = sides or profiles_of(args)
     for flag, what, side in (("edge", "predict", edge), ("cloud", "predict-cloud", cloud)):
         if not side:
             raise UsageError(f"a plan takes --{flag} FILE, a profile of that side, or --{what} FIT (cleft-plan fit)")
-    edge = with_power(args, edge)
     if args.busy > MAX_BUSY_RATIO:
         warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")
     bound = bound_of(args)

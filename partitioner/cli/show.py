@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from partitioner.cli.joules import energy_cell, energy_notes, leakage_notes
+from partitioner.cli.joules import energy_notes, leakage_notes
 from partitioner.cli.link import add_link_arguments, link_of
 from partitioner.cli.output import print_json, print_table
 from partitioner.cli.planning import add_planning_arguments, planner_of, profiles_of, worker_load
-from partitioner.cli.radio import with_power
 from partitioner.cli.table import record
 from partitioner.errors import UsageError
 from partitioner.optimize.objectives import OBJECTIVES, objective_of
@@ -86,21 +85,21 @@ def run(args: argparse.Namespace) -> int:
         args.link = _DEFAULT_LINK
     link = link_of(args)
     edge, cloud = profiles_of(args)
-    edge = with_power(args, edge)
     if not edge:
         raise UsageError(
             "give the device's profile (cleft-plan profile MODEL -o FILE), or predict it with --predict FIT"
         )
     if has_link and not cloud:
         raise UsageError("a link is for plans: give the worker's profile with --cloud")
-    planner = None
+    planner = plans = None
     if cloud:
         ratio = link.down_bytes_per_s / link.up_bytes_per_s
-        planner = planner_of(args, objective=objective_of(args.objective), down_per_up=ratio)
-    shown = Shown(edge=edge[0], plans=plans_of(planner, link, worker_load(args)) if planner else None)
+        planner = planner_of(args, objective=objective_of(args.objective), down_per_up=ratio, sides=(edge, cloud))
+        plans = plans_of(planner, link, worker_load(args))
+    shown = Shown(edge=_device(edge, plans), plans=plans)
     wanted = _wanted(args, shown)
     if is_page:
-        write_page(planner, edge[0], cloud, link=link, load=worker_load(args), path=args.output)
+        write_page(planner, shown.edge, cloud, link=link, load=worker_load(args), path=args.output)
     elif args.output is not None:
         write(shown, wanted, args.output)
     if args.json:
@@ -110,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(shown, wanted)
     return 0
+
+
+def _device(edge: Sequence[Profile], plans: Plans | None) -> Profile:
+    """The device's profile whose layers are shown: of the runtime that the best plan takes."""
+    named = [each for each in edge if plans and each.runtime.name == plans.chosen.edge_runtime]
+    return [*named, *edge][0]
 
 
 def answer(shown: Shown, wanted: Sequence[str]) -> dict[str, object]:
@@ -231,7 +236,7 @@ def _print(shown: Shown, wanted: Sequence[str]) -> None:
 def _said(best: Priced) -> str:
     candidate = best.candidate
     codec = "" if candidate.is_local else f", codec {candidate.codec}"
-    energy = f", {energy_cell(best.energy)} from the device" if best.energy else ""
+    energy = f", {tables.energy_cell(best.energy)} from the device" if best.energy else ""
     return f"cut {candidate.label}{codec}, {ms(best.predicted_s)}{candidate.mark} predicted{energy}"
 
 

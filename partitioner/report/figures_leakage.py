@@ -64,7 +64,9 @@ def draw_leakage(axes: Axes, cuts: Sequence[Priced]) -> None:
                 label="" if is_bound else label,
             )
     if has_bounds:
-        axes.errorbar([], [], fmt="o", mfc="white", color="black", ms=size, mew=0.8, label="bound, from cuts around it")
+        axes.errorbar(
+            [], [], fmt="o", mfc="white", color="black", ms=size, mew=0.8, label="not tried, from cuts around it"
+        )
     axes.set_ylim(-0.03, highest * 1.06)
     axes.set_ylabel("leakage")
     explain_above(axes, columns=3)

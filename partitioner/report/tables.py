@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Sequence
 
 from partitioner import units
+from partitioner.cost import Candidate, EnergyBreakdown
 from partitioner.energy import Origin, Quantity
-from partitioner.leakage import CutLeakage
 from partitioner.optimize.scan import Priced
 from partitioner.planner import Breakpoint, Trade
 from partitioner.profile import Profile, Timing
@@ -19,6 +19,8 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows."""
 
 UNKNOWN = "-"
+ESTIMATED, AT_LEAST = "~", ">="
+"""Before the leakage of a cut that was not measured: an estimate, and a bound."""
 TEXTS = ("layer", "kind", "cut", "codec", "best cut", "no plan beats", "runtimes", "")
 """Headings of columns that are no numbers."""
 
@@ -53,7 +55,7 @@ def layers_table(profile: Profile) -> Table:
 def cuts_table(plans: Plans) -> Table:
     """One row a cut with its best codec, by where the time goes; a column of which nothing is known is left out."""
     spent = ("device", "up", "round trip", "cloud", "down")
-    headings: tuple[str, ...] = ("cut", "codec", "predicted", *spent, "sends", "energy", "leaks", "")
+    headings: tuple[str, ...] = ("cut", "codec", "predicted", *spent, "sends", "energy", "leaks", "inversion", "")
     rows = [_cut(each, is_chosen=each.candidate == plans.chosen) for each in plans.cuts]
     if plans.table.has_choice_of_runtimes:
         headings = (*headings, "runtimes")
@@ -87,6 +89,22 @@ def joules(value: Quantity | None) -> str:
     return f"{units.joules(value.value)}{MARKS[value.origin]}"
 
 
+def energy_cell(energy: EnergyBreakdown | None) -> str:
+    """What a frame takes, marked; a dash where nobody knows."""
+    return UNKNOWN if energy is None else f"{units.joules(energy.total_j)}{MARKS[energy.origin]}"
+
+
+def leakage_cells(candidate: Candidate) -> tuple[str, str]:
+    """Distance correlation and inversion error of what crosses; a dash where nobody knows, or nothing crosses."""
+    leaks = candidate.leakage
+    if leaks is None or candidate.is_local:
+        return UNKNOWN, UNKNOWN
+    correlation = f"{ESTIMATED if leaks.how == 'bounded' else ''}{digits(leaks.distance_correlation)}"
+    if leaks.inversion_error is None:
+        return correlation, UNKNOWN
+    return correlation, f"{AT_LEAST if leaks.inversion_how == 'bounded' else ''}{digits(leaks.inversion_error)}"
+
+
 def explained(origins: Collection[str]) -> list[str]:
     """What the marks of these origins mean."""
     return [f"{MARKS[origin]} {meaning}" for origin, meaning in _EXPLAINED.items() if origin in origins]
@@ -107,17 +125,10 @@ def _cut(priced: Priced, *, is_chosen: bool) -> tuple[str, ...]:
         f"{ms(priced.predicted_s)}{candidate.mark}",
         ms(spent.head_s + spent.encode_s + spent.decode_reply_s),
         *([UNKNOWN] * len(remote) if candidate.is_local else remote),
-        UNKNOWN if priced.energy is None else f"{units.joules(priced.energy.total_j)}{MARKS[priced.energy.origin]}",
-        _leaks(candidate.leakage),
+        energy_cell(priced.energy),
+        *leakage_cells(candidate),
         "best" if is_chosen else "",
     )
-
-
-def _leaks(leakage: CutLeakage | None) -> str:
-    """The distance correlation of the input and what crosses."""
-    if leakage is None:
-        return UNKNOWN
-    return f"{digits(leakage.distance_correlation)}{MARKS['modelled'] if leakage.how == 'bounded' else ''}"
 
 
 def _span(point: Breakpoint) -> tuple[str, ...]:

@@ -206,6 +206,7 @@ def _layers(edge: Profile) -> dict[str, list[object]]:
         "name": [layer.name or layer.id for layer in edge.layers],
         "kind": [layer.kind for layer in edge.layers],
         "forward_s": [layer.forward.median_s for layer in edge.layers],
+        "forward_how": [layer.forward.how for layer in edge.layers],
         "output_bytes": [layer.output_bytes for layer in edge.layers],
         "weight_bytes": [layer.weight_bytes for layer in edge.layers],
         "energy_j": [each.value for each in edge.energy.layers] if edge.energy else [],

@@ -2,9 +2,11 @@
 
 /** Each layer's time as bars and what it makes as a line, on the same axis of depth. */
 class LayersChart extends Picture {
-  constructor(svg, layers) {
+  /** ``runtime``: what ran them, where plans take several. */
+  constructor(svg, layers, runtime) {
     super(svg, layers.energy_j.length ? 230 : 156);
     this.layers = layers;
+    this.runtime = runtime;
     this.count = layers.name.length;
     this.floor = this.height - 38;
     this.middle = layers.energy_j.length ? 118 : this.floor;
@@ -22,7 +24,7 @@ class LayersChart extends Picture {
 
   resize(width) {
     super.resize(width);
-    const { forward_s, output_bytes, energy_j, energy_origin } = this.layers;
+    const { forward_s, forward_how, output_bytes, energy_j, energy_origin } = this.layers;
     const bytes = output_bytes.map((each) => Math.max(each, 1));
     const low = 10 ** Math.floor(Math.log10(Math.min(...bytes)));
     const high = Math.max(...bytes, low * 10);
@@ -34,13 +36,19 @@ class LayersChart extends Picture {
     this.line.setAttribute("d", bytes.map((each, layer) => (
       `${layer ? "L" : "M"}${tenth(this.x(layer + 0.5))} ${yOfBytes(each)}`
     )).join(""));
+    const origins = [...new Set(forward_how)];
+    const time = [
+      `time to ${ms(Math.max(...forward_s, 0))}`,
+      this.runtime && ` on ${this.runtime}`,
+      origins.every((each) => each === "measured") ? "" : `, ${origins.join(" and ")}`,
+    ].join("");
     const words = [
-      { x: GUTTER, y: 12, anchor: "start", text: `time to ${ms(Math.max(...forward_s, 0))}`, kind: "time" },
+      { x: GUTTER + 4, y: 12, anchor: "start", text: time, kind: "time" },
       { x: width, y: 12, anchor: "end", text: `bytes to ${size(Math.max(...output_bytes, 0))}`, kind: "bytes" },
     ];
     if (energy_j.length) {
       const text = `energy to ${joules(Math.max(...energy_j))}, ${[...new Set(energy_origin)].join(" and ")}`;
-      words.push({ x: GUTTER, y: this.middle + 14, anchor: "start", text, kind: "energy" });
+      words.push({ x: GUTTER + 4, y: this.middle + 14, anchor: "start", text, kind: "energy" });
     }
     this.each(this.texts, "text", "tick", words, (text, word) => {
       text.setAttribute("x", word.x);

@@ -12,7 +12,8 @@ class Page {
     this.isDue = false;
     this.layers = facts.layers.name.length || Math.max(...this.plans.cuts.map((cut) => cut.depth));
     this.cutsChart = new CutsChart(byId("cuts-chart"), this.plans.cuts, this.layers);
-    this.layersChart = facts.layers.name.length ? new LayersChart(byId("layers-chart"), facts.layers) : null;
+    const runtime = facts.has_choice_of_runtimes ? facts.edge.runtime : "";
+    this.layersChart = facts.layers.name.length ? new LayersChart(byId("layers-chart"), facts.layers, runtime) : null;
     const { low, high, per } = SLIDERS.up;
     this.ratesChart = new RatesChart(byId("rates-chart"), { low: low * per, high: high * per }, this.layers);
     this.tables = new Tables(facts, this.plans);

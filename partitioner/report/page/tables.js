@@ -72,7 +72,7 @@ function inWords(candidate, hasRuntimes) {
   return `${codec}; ${candidate.edge_runtime}${candidate.is_local ? "" : ` and ${candidate.cloud_runtime}`}`;
 }
 
-const MARKS = { measured: "", modelled: "~", assumed: "?" };
+const MARKS = { measured: "", modelled: "~", assumed: "?", calibrated: "*", predicted: "^" };
 
 /** A latency, an energy, with the mark of what was not measured. */
 const marked = (candidate, seconds) => `${ms(seconds)}${candidate.mark}`;
@@ -92,7 +92,8 @@ class Tables {
       ...cuts, ["an answer every", "number"], ["device", "number"], ["network", "number"], ["worker", "number"],
     ]);
     this.layers = new Cells(this.allLayers.querySelector("table"), [
-      ["layer", "name"], ["kind", ""], ["time", "number"], ["makes", "number"], ["weights", "number"],
+      ["layer", "name"], ["kind", ""], ["time", "number"], ...(facts.layers.energy_j.length ? [["energy", "number"]] : []),
+      ["makes", "number"], ["weights", "number"],
     ]);
     this.allLayers.addEventListener("toggle", () => this.#showLayers(), { once: true });
   }
@@ -128,18 +129,20 @@ class Tables {
   }
 
   #showLayers() {
-    const { name, kind, forward_s, output_bytes, weight_bytes } = this.facts.layers;
+    const { name, kind, forward_s, forward_how, energy_j, energy_origin, output_bytes, weight_bytes } = this.facts.layers;
     this.layers.show(name.map((each, layer) => [
-      each, kind[layer], ms(forward_s[layer]), size(output_bytes[layer]), size(weight_bytes[layer]),
+      each, kind[layer], `${ms(forward_s[layer])}${MARKS[forward_how[layer]]}`,
+      ...(energy_j.length ? [`${joules(energy_j[layer])}${MARKS[energy_origin[layer]]}`] : []),
+      size(output_bytes[layer]), size(weight_bytes[layer]),
     ]));
   }
 }
 
-/** The distance correlation of the input and what crosses; ≤ where it is a bound from other cuts. */
+/** The distance correlation of the input and what crosses, with the mark of one that was taken from other cuts. */
 function givesAway({ leakage, is_local: isLocal }) {
   if (isLocal) return "nothing";
   if (!leakage) return "–";
-  return `${leakage.how === "bounded" ? "≤ " : ""}${leakage.distance_correlation.toFixed(2)}`;
+  return `${leakage.how === "bounded" ? "~" : ""}${leakage.distance_correlation.toFixed(2)}`;
 }
 
 /** What one side spends of a frame's time. */

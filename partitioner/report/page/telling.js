@@ -61,10 +61,11 @@ function figuresOf(plans, { row, stagesS }) {
   ].filter(Boolean).join(" ");
 }
 
-function leakageOf({ distance_correlation: correlation, inversion_error: error, how }) {
-  const most = how === "bounded" ? "at most " : "";
-  const inverted = error === null ? "" : `, and an inverter still gets ${digits(error * 100)} % wrong`;
-  return `What crosses has a distance correlation of ${most}${correlation.toFixed(2)} with the input${inverted}: `
+function leakageOf({ distance_correlation: correlation, inversion_error: error, how, inversion_how: inversionHow }) {
+  const about = how === "bounded" ? "about " : "";
+  const least = inversionHow === "bounded" ? "at least " : "";
+  const inverted = error === null ? "" : `, and an inverter still gets ${least}${digits(error * 100)} % wrong`;
+  return `What crosses has a distance correlation of ${about}${correlation.toFixed(2)} with the input${inverted}: `
     + "an indicator, no guarantee.";
 }
 
@@ -105,6 +106,7 @@ function notesOf({ limits, notes, candidates }) {
   const marks = [
     [({ mark }) => mark === "*", "* a compute time is calibrated from its neighbours, not measured"],
     [({ mark }) => mark === "^", "^ a compute time is predicted from other models, not measured"],
+    [({ leakage }) => leakage?.how === "bounded", "~ a leakage is taken from the cuts around it that were tried"],
     [(each) => each.energy_origin === "modelled", "~ the energy is modelled from measured parts"],
     [(each) => each.energy_origin === "assumed", "? the energy is assumed: from a data sheet, or a published radio"],
   ];

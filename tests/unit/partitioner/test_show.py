@@ -11,8 +11,9 @@ from synthetic_profiles import SOURCE_BYTES, cloud_profile, edge_profile
 
 from partitioner.assumed import assumed_energy
 from partitioner.cli import main
+from partitioner.leakage import CutLeakage, LeakageProfile
 from partitioner.profile import Profile
-from partitioner.profiles import dump_profile
+from partitioner.profiles import dump_profile, load_profile
 from partitioner.units import ms
 
 POWER = ("--edge-power", "idle=2W,active=5W")
@@ -113,13 +114,41 @@ def test_the_tables_for_people_have_the_same_plans(both: list[str], capsys: pyte
 
 
 def test_several_runtimes_are_named(both: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The other runtime is faster: it runs every cut's front, and the layers are the first one's."""
+    """The other runtime is faster: it runs every cut's front, and its layers are shown."""
     other = edge_profile().slowed(0.5)
     other = replace(other, slowdown=1.0, runtime=replace(other.runtime, name="ort"))
     assert main(["show", *both, "--edge", written(other, tmp_path / "ort.json"), "--figure", "cuts"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "eager, 1 thread" in lines[0]
+    assert "ort, 1 thread" in lines[0]
     assert next(line for line in lines if line.startswith("local ")).split()[-1] == "ort"
+
+
+def test_every_profile_is_read_once(
+    both: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+
+    def load(path: str) -> Profile:
+        read.append(path)
+        return load_profile(path)
+
+    monkeypatch.setattr("partitioner.cli.planning.load_profile", load)
+    assert main(["show", *both]) == 0
+    assert read == [both[0], both[2]]
+
+
+def test_what_cuts_give_away_is_told_from_what_is_taken_from_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cut between two that were tried has the larger correlation, and at least the earlier one's error."""
+    figures = (("id1", 0.9, 0.1), ("id3", 0.6, 0.7))
+    cuts = tuple(CutLeakage(cut_id=name, distance_correlation=d, inversion_error=e) for name, d, e in figures)
+    told = replace(edge_profile(), leakage=LeakageProfile(samples=100, inverter="ridge", cuts=cuts))
+    both = [written(told, tmp_path / "edge.json"), "--cloud", written(cloud_profile(), tmp_path / "cloud.json")]
+    assert main(["show", *both, "--figure", "cuts"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    leaks = {row[0]: row[-2:] for row in rows if row and row[0] in ("after:stem", "after:block1")}
+    assert leaks == {"after:stem": ["0.900", "0.100"], "after:block1": ["~0.900", ">=0.100"]}
 
 
 def test_a_bounded_upload_leaves_cuts_out(both: list[str], capsys: pytest.CaptureFixture[str]) -> None:
