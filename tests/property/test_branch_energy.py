@@ -230,3 +230,27 @@ def test_a_cut_through_branches_takes_what_its_layers_take():
         assert each.total_j.value == pytest.approx(table.head_j[row] / 2)
         assert each.net_j.value == pytest.approx(table.head_j[row] / 4)
         assert each.total_j.origin == "modelled"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_keeps_more_layers_never_takes_less(seed):
+    generator = np.random.default_rng(seed)
+    graph, edge, _ = pair_of(generator)
+    jumps_j = np.maximum.accumulate(
+        [each.total_j.value * generator.uniform(0.3, 1.5) for each in edge.energy.prefixes]
+    ).tolist()
+    fronts = tuple(
+        replace(each, total_j=quantity(total_j), net_j=quantity(total_j / 3))
+        for each, total_j in zip(edge.energy.prefixes, jumps_j, strict=True)
+    )
+    known = {frozenset(range(cut.depth)) for cut in edge.cuts}
+    sets = [each for each in closed_sets(Wiring.from_graph(graph)) if each not in known and not graph.needed <= each]
+    grown = with_cuts(replace(edge, energy=replace(edge.energy, prefixes=fronts)), graph, sets)
+    found = {
+        **{frozenset(range(cut.depth)): each for cut, each in zip(edge.cuts, fronts, strict=True)},
+        **dict(zip(sets, grown.energy.prefixes[len(fronts) :], strict=True)),
+    }
+    pairs = [(less, more) for less in found for more in found if less < more]
+    assert len(pairs) > 1000
+    assert all(found[less].total_j.value <= found[more].total_j.value * (1 + 1e-9) for less, more in pairs)
+    assert all(found[less].net_j.value <= found[more].net_j.value * (1 + 1e-9) for less, more in pairs)
