@@ -181,10 +181,12 @@ def _count(pair: tuple[int, CutLeakage]) -> int:
 
 
 def _cut(fields: Fields) -> CutLeakage:
-    correlation = fields.optional_number("distance_correlation", at_most=1.0)
+    correlation = fields.number("distance_correlation")
+    if correlation > 1.0:
+        fields.fault("distance_correlation", f"is {correlation:g}, not a number from 0 to 1")
     return CutLeakage(
         cut_id=fields.text("cut_id"),
-        distance_correlation=1.0 if correlation is None else correlation,
+        distance_correlation=correlation,
         interval=fields.number("interval"),
         how=cast(LeakageHow, fields.text("how", among=HOWS)),
         inversion_error=fields.optional_number("inversion_error"),

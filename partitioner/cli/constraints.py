@@ -26,20 +26,21 @@ def add_constraint_arguments(parser: argparse.ArgumentParser, *, has_profiles: b
             "--max-energy",
             type=arguments.energy_j,
             metavar="J",
-            help="what a frame takes from the device, such as 0.5J",
+            help="what a frame takes from the device at most, such as 0.5J",
         )
         group.add_argument(
             "--max-leakage",
             type=arguments.share,
             metavar="X",
-            help="distance correlation of the input and what crosses, 0 to 1: an indicator, no guarantee "
-            "(cleft-plan leakage)",
+            help="the input and what crosses have a distance correlation of at most this, 0 (independent) to 1 (a "
+            "copy); an indicator, no guarantee (cleft-plan leakage measures it)",
         )
         group.add_argument(
             "--min-inversion-error",
-            type=arguments.not_negative,
+            type=arguments.share,
             metavar="X",
-            help="what a small trained inverter gets wrong of the input, 1: no better than knowing nothing; as above",
+            help="a small trained inverter that sees what crosses gets at least this much of the input wrong, 0 (a "
+            "copy) to 1 (no better than the mean input); an indicator likewise",
         )
     group.add_argument("--max-upload", type=arguments.size_bytes, metavar="N", help="bytes that leave the device")
     group.add_argument(

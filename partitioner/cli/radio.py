@@ -58,7 +58,7 @@ def radio_for(args: argparse.Namespace, link: Link) -> RadioUse:
 
 
 def _use(args: argparse.Namespace, default: str) -> RadioUse:
-    name = args.radio or default
+    name = default if args.radio is None else args.radio
     return RadioUse(model=RADIOS.get(name) or _load(name), frame_interval_s=args.frame_interval)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from partitioner import leakage
 from partitioner.leakage import CutLeakage, Kept, LeakageProfile, bounded, composed, everything, nothing
-from partitioner.records import read_value, to_json
+from partitioner.records import RecordError, read_value, to_json
 
 
 def measured(cut_id: str, correlation: float, error: float | None) -> CutLeakage:
@@ -115,3 +115,11 @@ def test_with_nothing_measured_a_cut_gives_everything_away() -> None:
 def test_a_record_is_read_as_it_was_written() -> None:
     known = of(everything("cloud"), measured("a", 0.5, 0.25), measured("b", 0.125, None), nothing("local"))
     assert read_value(to_json(known), leakage.read_leakage) == known
+
+
+@pytest.mark.parametrize("correlation", [None, 1.5, -0.1])
+def test_a_correlation_that_is_none_is_refused_and_not_taken_for_a_copy(correlation: float | None) -> None:
+    record = to_json(of(measured("a", 0.5, None)))
+    record["cuts"][0]["distance_correlation"] = correlation
+    with pytest.raises(RecordError, match=r"cuts\[0\]\.distance_correlation"):
+        read_value(record, leakage.read_leakage)
