@@ -71,3 +71,4 @@ def _print(found: Fit) -> None:
     print_table(("model, held out", "measured ms", "predicted ms", "whole", "all-local", "fronts, median"), rows)
     print()
     print(f"{found.device.cpu or found.device.machine}: {found.verdict}")
+    print(found.local_verdict)

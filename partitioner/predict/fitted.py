@@ -77,6 +77,13 @@ class Fit:
         return max(self.models, key=lambda model: abs(model.whole_error))
 
     @property
+    def local_verdict(self) -> str:
+        """The same of the cut that keeps everything on the device, as frames find it."""
+        worst = max(self.models, key=lambda model: abs(model.local_error))
+        median_error = statistics.median(abs(model.local_error) for model in self.models)
+        return f"all-local, as frames find it: {median_error:.1%}, at worst {abs(worst.local_error):.1%} ({worst.name})"
+
+    @property
     def verdict(self) -> str:
         """How far off to expect it, for people."""
         return (

@@ -55,6 +55,7 @@ def test_a_fit_is_shown_and_written(run, folder):
     printed = run("fit", *given, "-o", str(folder / "new.fit")).out
     assert "net4" in printed
     assert "in the median of 6" in printed
+    assert "all-local, as frames find it" in printed
     assert load_fit(folder / "new.fit") == load_fit(folder / "device.fit")
     answer = json.loads(run("fit", *given, "--json").out)
     assert answer["schema"] == "cleft.fit/1"
