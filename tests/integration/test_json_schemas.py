@@ -23,6 +23,8 @@ from partitioner import zoo
 from partitioner.assumed import assumed_energy
 from partitioner.cli import main as plan
 from partitioner.profiles import dump_profile, load_profile
+from partitioner.radio import RADIOS
+from tests.recorded_boards import board
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "partitioner"))
 from lawful_device import profiles
@@ -97,6 +99,9 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     bundle = str(zoo.resolve("digits").path)
     yield from show(plan, "pack", "digits", "-o", str(tmp_path / "digits"), "--json")
     yield from show(plan, "cuts", bundle, "--json")
+    root = board("orin-nano", board("x86-server", tmp_path / "board"))
+    yield from show(plan, "meters", "--root", str(root), "--json")
+    yield RADIOS["4g"].to_json()
     profile = str(tmp_path / "profile.json")
     yield from show(plan, "profile", bundle, "--budget", "3s", "-o", profile, "--json")  # all cuts are reached
     written = ("--profile", profile, "-o", profile)
@@ -105,6 +110,8 @@ def everything(show: Show, tmp_path: Path) -> Iterator[dict[str, object]]:
     power = ("--edge-power", "idle=2W,active=5W")
     every_second = ("--frame-interval", "1s")
     yield from show(plan, "cut", *both, *power, *every_second, "--link", "4g", "--max-deviation", "0.1", "--json")
+    by = ("--objective", "energy", "--pareto", "latency,energy,upload", "--top", "1")
+    yield from show(plan, "cut", *both, *power, *by, "--link", "wifi", "--json")
     yield from show(plan, "table", *both, *power, *every_second, "--json")
     yield from show(plan, "show", profile, "--cloud", profile, *power, "--edge-slowdown", "2000", "--json")
     before, after = a_change(Path(profile))
