@@ -128,7 +128,7 @@ def answer(
         ],
         "radio": {"name": table.radio.model.name, "origin": table.radio.model.origin},
         "frame_interval_s": table.radio.frame_interval_s,
-        "notes": [*table.notes, *energy_notes(table, (), choice.link)],
+        "notes": [*table.notes, *energy_notes(table, (), choice.link), *leakage_notes(table, ())],
     }
 
 

@@ -11,7 +11,7 @@ from partitioner.cli.constraints import add_constraint_arguments, constraints_of
 from partitioner.cli.output import warn
 from partitioner.cli.predicting import add_predict_arguments, with_predictions
 from partitioner.cli.radio import add_radio_arguments, radio_of, with_power
-from partitioner.cost import Load, load_of
+from partitioner.cost import NO_ENERGY, Load, load_of
 from partitioner.cost.load import MAX_BUSY_RATIO
 from partitioner.errors import UsageError
 from partitioner.optimize.objectives import Objective
@@ -110,6 +110,8 @@ def planner_of(
             raise UsageError(f"a plan takes --{flag} FILE, a profile of that side, or --{what} FIT (cleft-plan fit)")
     if args.busy > MAX_BUSY_RATIO:
         warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")
+    if (args.radio, args.frame_interval) != (None, None) and all(profile.energy is None for profile in edge):
+        warn(f"--radio and --frame-interval change nothing: {NO_ENERGY}")
     bound = bound_of(args)
     exact = edge[0].accuracy
     if bound.min_accuracy is not None and exact is not None and exact < bound.min_accuracy:

@@ -169,6 +169,8 @@ def _rate(bytes_per_s: float) -> str:
 def _notes(planner: Planner, points: tuple[Breakpoint, ...]) -> list[str]:
     origins = [point.energy_origin for point in points]
     notes = [*planner.everything.notes, *energy_notes(planner.everything, origins)]
+    if planner.constraints.bounds_leakage:
+        notes.append("a limit on leakage is one on an indicator, and no guarantee")
     shown = {point.candidate.label: point.candidate.cut for point in points if point.candidate is not None}
     notes += [f"{label} is {cut}" for label, cut in shown.items() if label != cut]
     marks = {point.candidate.mark for point in points if point.candidate is not None}

@@ -82,6 +82,11 @@ class Constraints:
         return self.max_edge_bytes is not None or self.max_cloud_bytes is not None
 
     @property
+    def bounds_leakage(self) -> bool:
+        """Whether it says how much of the input may be given away."""
+        return self.max_leakage is not None or self.min_inversion_error is not None
+
+    @property
     def depends_on_link(self) -> bool:
         """Whether it asks for what a link decides."""
         return self.deadline_s is not None or self.max_energy_j is not None
@@ -90,11 +95,7 @@ class Constraints:
     def is_wide(self) -> bool:
         """Whether what keeps it may lie apart from what is fastest at some rate."""
         return (
-            self.bounds_memory
-            or self.max_up_bytes is not None
-            or self.max_energy_j is not None
-            or self.max_leakage is not None
-            or self.min_inversion_error is not None
+            self.bounds_memory or self.bounds_leakage or self.max_up_bytes is not None or self.max_energy_j is not None
         )
 
     @property

@@ -412,3 +412,22 @@ def test_objectives_read_energy():
     mixed = objective_of("weighted:latency=1,energy=0.5").scores(table, PRESETS["4g"], Load(queue_s=0.1))
     load = Load(queue_s=0.1)
     assert mixed == pytest.approx(table.price(PRESETS["4g"], load) + 0.5 * table.energy(PRESETS["4g"], load))
+
+
+def test_what_a_limit_on_leakage_is_worth_is_said(files, capsys):
+    assert main(["cut", *files, "--link", "4g", "--json"]) == 0
+    assert any("an indicator and no guarantee" in note for note in json.loads(capsys.readouterr().out)["notes"])
+    assert main(["table", *files, "--max-leakage", "0.6"]) == 0
+    assert "one on an indicator, and no guarantee" in capsys.readouterr().out
+
+
+def test_a_radio_without_a_known_energy_changes_nothing_and_that_is_said(tmp_path, capsys):
+    edge, cloud = tmp_path / "edge.json", tmp_path / "cloud.json"
+    dump_profile(edge_profile(), edge)
+    dump_profile(cloud_profile(), cloud)
+    pair = ["--edge", str(edge), "--cloud", str(cloud), "--link", "4g"]
+    for flags in (["--radio", "wifi"], ["--frame-interval", "1s"]):
+        assert main(["cut", *pair, *flags]) == 0
+        assert "change nothing: the device's profile has no energy" in capsys.readouterr().err
+        assert main(["cut", *pair, *flags, "--edge-power", "idle=1W,active=2W"]) == 0
+        assert capsys.readouterr().err == ""
