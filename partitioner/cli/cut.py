@@ -17,7 +17,7 @@ from partitioner.cli.planning import add_planning_arguments, planner_of, worker_
 from partitioner.cost import TERMS, Candidate, CandidateTable, EnergyBreakdown
 from partitioner.link import Link
 from partitioner.optimize.gains import gains_of
-from partitioner.optimize.objectives import OBJECTIVES, Energy, Latency, Objective, objective_of
+from partitioner.optimize.objectives import OBJECTIVES, UNKNOWN_J, Energy, Latency, Objective, objective_of
 from partitioner.optimize.scan import Choice, Priced, choose
 from partitioner.planner import Trade
 from partitioner.report.tables import energy_cell, leakage_cells
@@ -121,7 +121,10 @@ def answer(
                 "cut": trade.candidate.cut,
                 "cut_id": trade.candidate.cut_id,
                 "codec": trade.candidate.codec,
-                "scores": dict(zip((each.name for each in by), trade.scores, strict=True)),
+                "scores": {
+                    each.name: None if score == UNKNOWN_J else score
+                    for each, score in zip(by, trade.scores, strict=True)
+                },
                 "energy_origin": energy.origin if (energy := energies.get(trade.candidate)) else None,
             }
             for trade in trades
@@ -137,10 +140,12 @@ def _verdict(choice: Choice) -> str:
     if isinstance(choice.objective, Latency):
         return gains_of(choice).verdict
     if isinstance(choice.objective, Energy):
+        local = next((each for each in choice.ranked if each.candidate.is_local), None)
+        cloud = next((each for each in choice.ranked if each.candidate.is_all_cloud), None)
         known = [
-            f"{'the device alone' if each.candidate.is_local else 'all-cloud'} takes {energy_cell(each.energy)}"
-            for each in choice.alternatives
-            if each.energy is not None and each.candidate != choice.chosen.candidate
+            f"{who} takes {energy_cell(each.energy)}"
+            for who, each in (("the device alone", local), ("all-cloud", cloud))
+            if each is not None and each.energy is not None and each is not choice.chosen
         ]
         return "; ".join((f"{choice.chosen.candidate.label} takes least from the device", *known))
     return f"{choice.chosen.candidate.label} is best by {choice.objective.name}"

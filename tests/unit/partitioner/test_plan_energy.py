@@ -431,3 +431,22 @@ def test_a_radio_without_a_known_energy_changes_nothing_and_that_is_said(tmp_pat
         assert "change nothing: the device's profile has no energy" in capsys.readouterr().err
         assert main(["cut", *pair, *flags, "--edge-power", "idle=1W,active=2W"]) == 0
         assert capsys.readouterr().err == ""
+
+
+def test_of_several_runtimes_one_may_have_no_energy(tmp_path, capsys):
+    """The fastest way to run all of it here is one whose energy nobody knows; the known one is compared with."""
+    edge = edge_profile()
+    fast = replace(edge, runtime=replace(edge.runtime, name="ort"), whole=timing(0.01))
+    fast = replace(fast, cuts=tuple(replace(cut, prefix=timing(cut.prefix.median_s / 2)) for cut in fast.cuts))
+    words = ["cut", "--link", "4g", "--objective", "energy", "--pareto", "latency,energy"]
+    for side, name, profile in (("edge", "a", metered(edge)), ("edge", "b", fast), ("cloud", "c", cloud_profile())):
+        dump_profile(profile, tmp_path / name)
+        words += [f"--{side}", str(tmp_path / name)]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "the device alone takes 940 mJ~" in found["verdict"]
+    energies = [each["scores"]["energy"] for each in found["front"]]
+    assert energies[0] is None
+    assert energies[-1] == pytest.approx(found["chosen"]["energy_j"])
+    assert main(words) == 0
+    assert "e+" not in capsys.readouterr().out
