@@ -96,19 +96,11 @@ def verify(
 def _verify_model(
     subject: Subject, settings: Settings, wanted: Mapping[str, Sequence[float]], advance: Callable[[str], None]
 ) -> Iterator[Finding]:
-    budget_s = settings.profile_budget_s
     options = ["--runtime", settings.runtime, "--threads", "1"]
     with ExitStack() as running:
         advance(f"{subject.name}: starting a worker")
         address = running.enter_context(worker((subject.spec,), options=options))
-        advance(f"{subject.name}: profiling the worker")
-        cloud = Profile.loads(worker_profile(subject.name, address, budget_s=budget_s))
-        if settings.fit is None:
-            advance(f"{subject.name}: profiling the device")
-            edge = Profile.loads(device_profile(subject.spec, subject.input, budget_s=budget_s, options=options))
-        else:
-            advance(f"{subject.name}: predicting the device")
-            edge = _predicted(subject, cloud, settings.fit)
+        edge, cloud = _profiles(subject, settings, address, options, advance)
         options = ["--runtime", edge.runtime.name, "--threads", "1"]  # what was profiled, however it was chosen
         device = running.enter_context(Device(subject.spec, subject.input, options=options))
         for shape in settings.links:
@@ -136,6 +128,25 @@ def _verify_model(
                         ranked=ranked,
                     )
                     yield configuration.find(device, relay.address, time_s=settings.time_per_config_s)
+
+
+def _profiles(
+    subject: Subject, settings: Settings, address: Address, options: Sequence[str], advance: Callable[[str], None]
+) -> tuple[Profile, Profile]:
+    """The device's profile, measured or predicted, and the worker's."""
+    budget_s = settings.profile_budget_s
+
+    def of_worker() -> Profile:
+        advance(f"{subject.name}: profiling the worker")
+        return Profile.loads(worker_profile(subject.name, address, budget_s=budget_s))
+
+    if settings.fit is not None:
+        cloud = of_worker()
+        advance(f"{subject.name}: predicting the device")
+        return _predicted(subject, cloud, settings.fit), cloud
+    advance(f"{subject.name}: profiling the device")
+    edge = Profile.loads(device_profile(subject.spec, subject.input, budget_s=budget_s, options=options))
+    return edge, of_worker()
 
 
 def _predicted(subject: Subject, cloud: Profile, fit: Fit) -> Profile:
