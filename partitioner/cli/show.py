@@ -213,7 +213,7 @@ def _pareto(front: Front) -> dict[str, object]:
 
 def _print(shown: Shown, wanted: Sequence[str]) -> None:
     edge, plans = shown.edge, shown.plans
-    print(f"{edge.model_name} on {device_of(edge)}: {ms(edge.whole.median_s)} for the whole")
+    print(f"{edge.model_name} on {device_of(edge)}: {tables.timing(edge.whole)} for the whole")
     shapes = {"layers": lambda: tables.layers_table(edge)}
     if plans is not None:
         link = plans.link
@@ -263,7 +263,7 @@ def _layers_s(profile: Profile) -> float:
 
 def _notes(shown: Shown) -> list[str]:
     edge, plans = shown.edge, shown.plans
-    origins = {layer.forward.how for layer in edge.layers}
+    origins = {edge.whole.how, *(layer.forward.how for layer in edge.layers)}
     energies = {each.origin for each in edge.energy.layers} if edge.energy else set()
     if plans:
         origins |= {

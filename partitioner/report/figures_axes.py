@@ -204,7 +204,7 @@ def plain_logarithmic(axis: Axis, unit: str = "", *, base: int = 10) -> None:
     low, high = axis.get_view_interval()
     is_short = base == 10 and low > 0 and high < 200 * low
     axis.set_major_locator(LogLocator(base=base, subs=(1.0, 2.0, 5.0) if is_short else (1.0,), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.12g}{unit}"))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -16,7 +16,7 @@ from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import objective_of
 from partitioner.planner import Decision, Planner
 from partitioner.profile import Profile
-from partitioner.units import mbit, ms
+from partitioner.units import joules, mbit, ms
 from tests.browser.choices import LINK, RATIO
 from tests.browser.chromium import Chromium
 from tests.unit.partitioner.synthetic_profiles import cloud_profile, edge_profile, timing
@@ -194,7 +194,9 @@ def test_cuts_can_be_looked_at_by_keys_and_by_mouse(browser: Chromium, path: Pat
     assert text(browser, "looked").endswith("the best")
 
 
-def test_the_tables_list_every_cut_and_layer(browser: Chromium, path: Path, planner: Planner) -> None:
+def test_the_tables_list_every_cut_and_layer(
+    browser: Chromium, path: Path, planner: Planner, slow_densenet: Profile
+) -> None:
     browser.open(path)
     rows = browser.evaluate(
         "document.querySelectorAll('details').forEach((each) => { each.open = true });"
@@ -202,6 +204,9 @@ def test_the_tables_list_every_cut_and_layer(browser: Chromium, path: Path, plan
         ".map((each) => each.tBodies[0].rows.length)), 100))"
     )
     assert rows == [len({each.cut_id for each in planner.everything.candidates}), 188]
+    first_layer = browser.evaluate("document.querySelector('#all-layers tbody tr').innerText.split('\\t')[3]")
+    assert slow_densenet.energy is not None
+    assert str(first_layer).strip() == f"{joules(slow_densenet.energy.layers[0].value)}?"
     best = planner.at(LINK)
     first = browser.evaluate("document.querySelector('#all-cuts tbody tr').innerText.split('\\t')")
     prices_s = planner.everything.price(LINK)
@@ -211,6 +216,28 @@ def test_the_tables_list_every_cut_and_layer(browser: Chromium, path: Path, plan
     assert min(of_cloud) >= best.predicted_s
 
 
+def test_what_was_never_measured_is_marked_wherever_it_stands(browser: Chromium, written: Written) -> None:
+    edge = edge_profile()
+    guessed = {"how": "predicted", "samples": 0}
+    edge = replace(
+        edge,
+        created="",
+        whole=replace(edge.whole, **guessed),  # type: ignore[arg-type]
+        layers=tuple(replace(each, forward=replace(each.forward, **guessed)) for each in edge.layers),  # type: ignore[arg-type]
+        cuts=tuple(replace(cut, prefix=replace(cut.prefix, **guessed)) for cut in edge.cuts),  # type: ignore[arg-type]
+    )
+    browser.open(written(Planner.from_profiles(edge, cloud_profile()), edge, cloud_profile()))
+    browser.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+    browser.settle()
+    assert ", predicted) and " in text(browser, "pair")
+    assert ", predicted" in str(browser.evaluate("document.getElementById('layers-chart').textContent"))
+    assert text(browser, "made").startswith(f"Measured {cloud_profile().created[:10]}.")
+    marked = "[...document.querySelectorAll('#best-unit, #rows li:not([hidden]) .value, #all-layers td:nth-child(3)')]"
+    shown = browser.evaluate(f"{marked}.map((each) => each.textContent)")
+    assert len(shown) >= 4  # type: ignore[arg-type]
+    assert all(str(each).endswith("ms^") for each in shown)  # type: ignore[union-attr]
+
+
 def test_cuts_that_are_not_allowed_are_greyed_and_never_chosen(
     browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
 ) -> None:
@@ -218,6 +245,44 @@ def test_cuts_that_are_not_allowed_are_greyed_and_never_chosen(
     browser.open(written(planner, slow_densenet, densenet), fragment="up=500")
     assert_shows(browser, planner.at(Link.from_mbit(500, 500 * RATIO, 40)))
     assert str(browser.evaluate("document.querySelector('path.refused').getAttribute('d')")).startswith("M")
+
+
+def test_of_more_layers_than_pixels_the_cheapest_are_drawn(browser: Chromium, written: Written) -> None:
+    count = 700
+    edge, cloud = _of_layers(edge_profile(), count), _of_layers(cloud_profile(), count)
+    planner = Planner.from_profiles(edge, cloud)
+    browser.show(360, 800, mobile=True)
+    browser.open(written(planner, edge, cloud))
+    assert text(browser, "best-cut") == "after:layer350" == planner.at(LINK).candidate.label
+    width = browser.evaluate("document.getElementById('cuts-plot').clientWidth")
+    for path in ("path.area.head", "path.bars"):
+        drawn = browser.call("(path) => document.querySelector(path).getAttribute('d').split('M').length - 1", path)
+        assert 100 < int(drawn) < int(width), path  # type: ignore[call-overload]
+    top, line = browser.evaluate(
+        "(() => { const at = (path) => document.querySelector(path).getAttribute('d');"
+        "const tops = at('path.area.tail').match(/V[\\d.]+H/g).map((each) => parseFloat(each.slice(1)));"
+        "return [Math.max(...tops), parseFloat(at('#cuts-chart path.chosen').split('M')[2].split(' ')[1])] })()"
+    )  # type: ignore[misc]
+    assert top == line  # of the lowest column, and of the ring around the best plan
+
+
+def _of_layers(profile: Profile, count: int) -> Profile:
+    """The same of so many layers, with a cut after each; the one in the middle sends least."""
+    layer, (first, *_, inner, last) = profile.layers[0], profile.cuts
+    cuts = [
+        replace(
+            inner,
+            id=f"id{depth}x",
+            name=f"after:layer{depth}",
+            depth=depth,
+            prefix=timing(40.0 * depth / count),
+            suffix=timing(40.0 * (count - depth) / count),
+            codecs=tuple(replace(each, up_bytes=1000 + 10_000 * abs(depth - count // 2)) for each in inner.codecs),
+        )
+        for depth in range(1, count)
+    ]
+    layers = tuple(replace(layer, id=f"l{each}", name=f"layer{each}") for each in range(count))
+    return replace(profile, layers=layers, flows=(), cuts=(first, *cuts, replace(last, depth=count)))
 
 
 def _of_nothing(profile: Profile) -> Profile:

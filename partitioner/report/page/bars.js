@@ -35,6 +35,7 @@ class Glance {
     sayName(byId("best-cut"), called(cut));
     say(byId("best-how"), inWords(candidate, this.facts.has_choice_of_runtimes));
     say(byId("best-ms"), inMs(cost.totalS));
+    say(byId("best-unit"), `ms${candidate.mark}`);
     const origin = candidate.energy_origin ?? "unknown";
     if (this.facts.has_energy) say(byId("best-joules"), `${joules(energiesJ[row])}, ${origin}`);
     fill(this.split, cost.parts, cost.totalS);
@@ -87,7 +88,7 @@ class Comparison {
       row.classList.toggle("torn", cost.totalS > wholeS * 1.000001);
       row.classList.toggle("refused", isRefused);
       say(label, isRefused ? `${who}, refused` : who);
-      say(value, ms(cost.totalS));
+      say(value, marked(plans.candidates[cost.row], cost.totalS));
       fill(parts, cost.parts, wholeS);
     });
   }

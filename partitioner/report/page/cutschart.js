@@ -34,9 +34,11 @@ class CutsChart extends Picture {
     super.resize(width);
     const xs = this.columns.map((cut) => this.x(cut.depth));
     const half = (this.x(1) - this.x(0)) / 2;
-    this.edges = xs.map((x, place) => {
-      const from = place ? (xs[place - 1] + x) / 2 : x - half;
-      const to = place < xs.length - 1 ? (xs[place + 1] + x) / 2 : x + half;
+    this.groups = grouped(xs.length, width);
+    this.edges = this.groups.map((group) => {
+      const [first, last] = [group[0], group[group.length - 1]];
+      const from = first ? (xs[first - 1] + xs[first]) / 2 : xs[first] - half;
+      const to = last < xs.length - 1 ? (xs[last + 1] + xs[last]) / 2 : xs[last] + half;
       const gap = to - from > 7 ? 1 : 0;
       return [tenth(Math.max(from, GUTTER) + gap), tenth(Math.min(to, width) - gap)];
     });
@@ -58,10 +60,10 @@ class CutsChart extends Picture {
   /** ``looked``: a cut to mark beside the best one, or null. */
   draw({ costs: costsByCut, cut: chosen }, looked, deadlineS) {
     const costOf = (cut) => costsByCut.get(cut);
-    const costs = this.columns.map(costOf);
+    const costs = this.groups.map((group) => this.#least(group.map((place) => costOf(this.columns[place]))));
     const floor = this.height - this.bottom;
     const bestS = costOf(chosen).totalS;
-    const ends = Math.max(costs[0].totalS, costs[costs.length - 1].totalS);
+    const ends = Math.max(costOf(this.columns[0]).totalS, costOf(this.columns[this.columns.length - 1]).totalS);
     const largest = costs.reduce((most, cost) => Math.max(most, cost.totalS), 0);
     const topS = roundUp(Math.min(largest, Math.max(bestS * 2.5, Math.min(ends * 1.05, bestS * 8))));
     const y = (seconds) => tenth(floor - (Math.min(seconds, topS) / topS) * (floor - this.top));
@@ -77,6 +79,14 @@ class CutsChart extends Picture {
       const cost = costOf(cut);
       return cost.totalS <= topS ? `M${tenth(this.x(cut.depth))} ${y(cost.totalS)}m-3 0l3 -3l3 3l-3 3z` : "";
     }).join(""));
+  }
+
+  /** Of cuts that are drawn as one the one to draw: that which costs least, of those that are allowed. */
+  #least(costs) {
+    return costs.reduce((least, cost) => {
+      const isAllowed = cost.isAllowed - least.isAllowed;
+      return isAllowed > 0 || (isAllowed === 0 && cost.totalS < least.totalS) ? cost : least;
+    });
   }
 
   #areas(costs, floor, y) {

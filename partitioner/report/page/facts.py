@@ -197,6 +197,7 @@ def _side(profile: Profile) -> dict[str, object]:
         "threads": runtime.threads,
         "slowdown": profile.slowdown,
         "whole_s": profile.whole.median_s,
+        "whole_how": profile.whole.how,
         "created": profile.created,
     }
 
@@ -222,7 +223,7 @@ def _notes(table: CandidateTable, edge: Profile, cloud: Profile | None) -> Itera
     if edge.weights == "random":
         yield "the weights are random: answers mean nothing, times do"
     total_s = sum(layer.forward.median_s for layer in edge.layers)
-    if edge.layers and edge.whole.median_s:
+    if edge.layers and edge.whole.median_s and edge.whole.how == "measured":
         yield (
             f"layers, timed one by one, add up to {ms(total_s)}; the whole model takes {ms(edge.whole.median_s)}. "
             "Cuts are priced with measured prefixes and suffixes, not with such sums"

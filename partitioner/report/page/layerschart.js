@@ -25,7 +25,8 @@ class LayersChart extends Picture {
   resize(width) {
     super.resize(width);
     const { forward_s, forward_how, output_bytes, energy_j, energy_origin } = this.layers;
-    const bytes = output_bytes.map((each) => Math.max(each, 1));
+    this.groups = grouped(this.count, width);
+    const bytes = this.#most(output_bytes).map((each) => Math.max(each, 1));
     const low = 10 ** Math.floor(Math.log10(Math.min(...bytes)));
     const high = Math.max(...bytes, low * 10);
     const yOfBytes = (each) => (
@@ -33,9 +34,10 @@ class LayersChart extends Picture {
     );
     this.bars.setAttribute("d", this.#columns(forward_s, this.middle, this.middle - 24));
     this.drained.setAttribute("d", this.#columns(energy_j, this.floor, this.floor - this.middle - 22));
-    this.line.setAttribute("d", bytes.map((each, layer) => (
-      `${layer ? "L" : "M"}${tenth(this.x(layer + 0.5))} ${yOfBytes(each)}`
-    )).join(""));
+    this.line.setAttribute("d", bytes.map((each, place) => {
+      const [from, to] = this.#ends(this.groups[place]);
+      return `${place ? "L" : "M"}${tenth((from + to) / 2)} ${yOfBytes(each)}`;
+    }).join(""));
     const origins = [...new Set(forward_how)];
     const time = [
       `time to ${ms(Math.max(...forward_s, 0))}`,
@@ -63,10 +65,20 @@ class LayersChart extends Picture {
   #columns(values, floor, room) {
     const most = Math.max(...values, 1e-12);
     const gap = this.x(1) - this.x(0) > 5 ? 1 : 0;
-    return values.map((each, layer) => (
-      `M${tenth(this.x(layer) + gap)} ${floor}V${tenth(floor - (each / most) * room)}`
-      + `H${tenth(this.x(layer + 1) - gap)}V${floor}z`
-    )).join("");
+    return this.#most(values).map((each, place) => {
+      const [from, to] = this.#ends(this.groups[place]);
+      return `M${tenth(from + gap)} ${floor}V${tenth(floor - (each / most) * room)}H${tenth(to - gap)}V${floor}z`;
+    }).join("");
+  }
+
+  /** The largest value of every group of layers that are drawn as one. */
+  #most(values) {
+    return values.length ? this.groups.map((group) => Math.max(...group.map((layer) => values[layer]))) : [];
+  }
+
+  /** Where a group begins and ends. */
+  #ends(group) {
+    return [this.x(group[0]), this.x(group[group.length - 1] + 1)];
   }
 
   /** Names of the model's parts under their layers, where there is room. */
@@ -76,7 +88,7 @@ class LayersChart extends Picture {
     });
     this.each(this.texts, "text", "stage", stages, (text, { from, to, name }) => {
       const room = (this.x(to) - this.x(from)) / 6.2;
-      const said = name.length <= room ? name : room >= 5 ? `${name.slice(0, Math.floor(room) - 1)}…` : "";
+      const said = name.length <= room ? name : room >= 5 ? `…${name.slice(1 - Math.floor(room))}` : "";
       text.setAttribute("x", tenth((this.x(from) + this.x(to)) / 2));
       text.setAttribute("y", this.floor + 22);
       text.textContent = said;
@@ -91,7 +103,7 @@ class LayersChart extends Picture {
   }
 }
 
-/** Runs of layers that share the first parts of their names: as fine as gives at most twenty. */
+/** Runs of layers that share the first parts of their names: as fine as gives at most twenty, else at most eighty. */
 function stagesOf(names) {
   const runs = (parts) => {
     const found = [];
@@ -103,5 +115,6 @@ function stagesOf(names) {
     });
     return found;
   };
-  return [3, 2, 1].map(runs).find((found) => found.length <= 20) ?? [];
+  const found = [3, 2, 1].map(runs);
+  return found.find((each) => each.length <= 20) ?? found.find((each) => each.length <= 80) ?? [];
 }

@@ -15,7 +15,8 @@ class Page {
     const runtime = facts.has_choice_of_runtimes ? facts.edge.runtime : "";
     this.layersChart = facts.layers.name.length ? new LayersChart(byId("layers-chart"), facts.layers, runtime) : null;
     const { low, high, per } = SLIDERS.up;
-    this.ratesChart = new RatesChart(byId("rates-chart"), { low: low * per, high: high * per }, this.layers);
+    const rates = { low: low * per, high: high * per };
+    this.ratesChart = new RatesChart(byId("rates-chart"), rates, this.layers, facts.frozen.length);
     this.tables = new Tables(facts, this.plans);
     this.glance = new Glance(facts, this.plans, this.layers);
     this.comparison = new Comparison(byId("rows"));
@@ -97,8 +98,8 @@ class Page {
     const sides = [edge, cloud].filter(Boolean);
     say(byId("pair"), (title.includes(model.name) ? "" : `${model.name}: `) + sides.map(machine).join(" and "));
     for (const note of notesOf(this.facts)) element(byId("notes"), "li", "", note);
-    const days = [...new Set(sides.map((each) => each.created.slice(0, 10)))];
-    say(byId("made"), `Measured ${days.join(" and ")}. Model ${model.digest.slice(0, 12)}. `
+    const days = [...new Set(sides.map((each) => each.created.slice(0, 10)).filter(Boolean))];
+    say(byId("made"), `${days.length ? `Measured ${days.join(" and ")}. ` : ""}Model ${model.digest.slice(0, 12)}. `
       + "Made by cleft-plan show; computed in this page, nothing is sent anywhere.");
     for (const { name, label } of KINDS) element(byId("legend"), "li", name, label);
     const lines = { best: "best plan", local: "all on the device", cloud: "all in the cloud" };

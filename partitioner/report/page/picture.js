@@ -43,6 +43,14 @@ const GUTTER = 50;
 /** Where a depth is on the axis that cuts and layers share. */
 const xOfDepth = (depth, layers, width) => GUTTER + ((depth + 0.5) / (layers + 1)) * (width - GUTTER);
 
+/** Neighbours on an axis in groups, so that no more are drawn than there are pixels: places of one group each. */
+function grouped(count, width) {
+  const size = Math.max(Math.ceil(count / Math.max(width - GUTTER, 1)), 1);
+  return Array.from({ length: Math.ceil(count / size) }, (_, group) => (
+    Array.from({ length: Math.min(size, count - group * size) }, (__, place) => group * size + place)
+  ));
+}
+
 /** A picture's frame: it knows its size, and keeps nodes of one kind to use them again. */
 class Picture {
   constructor(svg, height) {

@@ -1,9 +1,14 @@
 /* Which cut is best at which uplink. */
 
+/** Of all candidates at all rates: more would take longer than a frame. */
+const MOST_PRICES = 400000;
+
 /** Latency against uplink for the best plan and for both extremes, over a strip of which cut is best where. */
 class RatesChart extends Picture {
-  constructor(svg, { low, high }, layers) {
+  /** ``candidates``: how many are priced at every rate. */
+  constructor(svg, { low, high }, layers, candidates) {
     super(svg, 206);
+    this.most = MOST_PRICES / candidates;
     this.low = low;
     this.high = high;
     this.layers = layers;
@@ -25,9 +30,9 @@ class RatesChart extends Picture {
     return this.low * (this.high / this.low) ** (Math.min(Math.max((x - GUTTER) / (this.width - GUTTER), 0), 1));
   }
 
-  /** Rates to ask at: one for every three pixels. */
+  /** Rates to ask at: one for every three pixels, fewer where that would take longer than a frame. */
   get values() {
-    const count = Math.max(Math.floor(this.width / 3), 40);
+    const count = Math.floor(Math.max(Math.min(this.width / 3, this.most), 40));
     return Array.from({ length: count + 1 }, (_, place) => this.low * (this.high / this.low) ** (place / count));
   }
 

@@ -92,7 +92,8 @@ class Tables {
       ...cuts, ["an answer every", "number"], ["device", "number"], ["network", "number"], ["worker", "number"],
     ]);
     this.layers = new Cells(this.allLayers.querySelector("table"), [
-      ["layer", "name"], ["kind", ""], ["time", "number"], ...(facts.layers.energy_j.length ? [["energy", "number"]] : []),
+      ["layer", "name"], ["kind", ""], ["time", "number"],
+      ...(facts.layers.energy_j.length ? [["energy", "number"]] : []),
       ["makes", "number"], ["weights", "number"],
     ]);
     this.allLayers.addEventListener("toggle", () => this.#showLayers(), { once: true });
@@ -129,7 +130,8 @@ class Tables {
   }
 
   #showLayers() {
-    const { name, kind, forward_s, forward_how, energy_j, energy_origin, output_bytes, weight_bytes } = this.facts.layers;
+    const { name, kind, forward_s, forward_how, energy_j, energy_origin } = this.facts.layers;
+    const { output_bytes, weight_bytes } = this.facts.layers;
     this.layers.show(name.map((each, layer) => [
       each, kind[layer], `${ms(forward_s[layer])}${MARKS[forward_how[layer]]}`,
       ...(energy_j.length ? [`${joules(energy_j[layer])}${MARKS[energy_origin[layer]]}`] : []),

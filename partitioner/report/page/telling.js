@@ -94,10 +94,11 @@ function spanOf(spans, situation, cut) {
 }
 
 /** A machine and its runtime in a few words. */
-function machine({ cpu, device, accelerator, runtime, threads, slowdown }) {
+function machine({ cpu, device, accelerator, runtime, threads, slowdown, whole_how: how }) {
   const name = `${cpu || device}${accelerator ? ` with ${accelerator}` : ""}`;
   const slowed = slowdown === 1 ? "" : `, ${short(slowdown)}× slower`;
-  return `${name} (${runtime}, ${threads} thread${threads === 1 ? "" : "s"}${slowed})`;
+  const predicted = how === "predicted" ? ", predicted" : "";
+  return `${name} (${runtime}, ${threads} thread${threads === 1 ? "" : "s"}${slowed}${predicted})`;
 }
 
 /** Everything that makes the figures doubtful, and what marks stand for. */
