@@ -26,6 +26,8 @@ from partitioner.meters.sysfs import read_optional, read_text, read_whole
 KIND = "ina3221"
 LONGEST_PERIOD_S = 0.422
 """Of a chip that does not tell: the longest of the known boards."""
+_LONGEST_INTERVAL_MS = 60_000
+"""Three channels, 1024 samples and the slowest conversions take 50.7 s: what is longer is no interval."""
 _CHIPS = ("ina3221", "ina238")
 _CHANNELS = 3
 _SHORTEST_CONVERSION_S = 2 * 140e-6
@@ -125,7 +127,7 @@ def _rails(chip: Path) -> Iterator[Rail]:
 def _hwmon_rails(folder: Path) -> Iterator[Rail]:
     if (power := folder / "power1_input").exists():
         name = read_text(folder / "in1_label") or read_text(folder / "label") or ""
-        interval_ms = read_optional(folder / "update_interval", unit="ms")
+        interval_ms = _interval_ms(folder)
         period_s = interval_ms * 1e-3 if interval_ms else LONGEST_PERIOD_S
         yield Rail(name=name, files=((power, "uW"),), period_s=period_s)
         return
@@ -146,13 +148,18 @@ def _hwmon_rails(folder: Path) -> Iterator[Rail]:
 
 def _period_s(folder: Path, *, channels: int) -> float:
     """How long a chip takes for a new value of every channel."""
-    interval_ms = read_optional(folder / "update_interval", unit="ms")
-    samples = max(1, read_optional(folder / "samples") or 1)
+    interval_ms = _interval_ms(folder)
+    samples = min(max(1, read_optional(folder / "samples") or 1), _SAMPLES[-1])
     shortest_s = channels * samples * _SHORTEST_CONVERSION_S
     if interval_ms is None:
         return LONGEST_PERIOD_S
     holds_all = (interval_ms + _ROUNDING_MS) * 1e-3 >= shortest_s
     return max(interval_ms * 1e-3 * (1 if holds_all else samples), shortest_s)
+
+
+def _interval_ms(folder: Path) -> int | None:
+    told_ms = read_optional(folder / "update_interval", unit="ms")
+    return told_ms if told_ms is not None and 0 <= told_ms <= _LONGEST_INTERVAL_MS else None
 
 
 def _iio_rails(folder: Path, *, period_s: float) -> Iterator[Rail]:

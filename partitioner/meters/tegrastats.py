@@ -6,8 +6,10 @@ or ``POM_5V_IN 2003/2003`` (JetPack 4); only what is now counts. The process run
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -50,6 +52,7 @@ class Tegrastats:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 errors="replace",
+                start_new_session=True,
             )
         except OSError as error:
             raise MeterError(f"{program}: {error.strerror}") from error
@@ -83,12 +86,13 @@ class Tegrastats:
         return Reading(begin_s=begin_s, end_s=time.perf_counter(), power_w=power_w)
 
     def close(self) -> None:
-        """End the program."""
-        self._process.terminate()
-        try:
-            self._process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        """End the program, and whatever it started, which would hold its output open."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self._process.pid, signal.SIGTERM)
+                self._process.wait(_GRACE_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._thread.join()
         if self._process.stdout is not None:

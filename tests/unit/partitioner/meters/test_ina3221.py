@@ -106,6 +106,9 @@ def test_a_voltage_below_zero_is_refused_even_where_the_current_is_too(tmp_path)
         (None, 1, ina3221.LONGEST_PERIOD_S),
         (7, None, 7e-3),
         (7, 0, 7e-3),
+        (-7, 1, ina3221.LONGEST_PERIOD_S),
+        (10**18, 1, ina3221.LONGEST_PERIOD_S),
+        (10_000, 1, 10.0),
     ],
 )
 def test_the_period_is_the_chips_whole_conversion(tmp_path, interval_ms, samples, period_s):
@@ -116,6 +119,14 @@ def test_the_period_is_the_chips_whole_conversion(tmp_path, interval_ms, samples
         else:
             put(root, f"{NANO}/{name}", value)
     assert ina3221.find(root).info.period_s == pytest.approx(period_s)
+
+
+@pytest.mark.parametrize("interval_ms", [-7, 0, 10**18])
+def test_a_chip_beside_that_tells_no_interval_has_the_longest(tmp_path, interval_ms):
+    root = board("agx-thor", tmp_path)
+    (power,) = root.rglob("power1_input")
+    put(root, f"{power.parent.relative_to(root)}/update_interval", interval_ms)
+    assert ina3221.find(root).info.period_s == ina3221.LONGEST_PERIOD_S
 
 
 def test_the_slowest_chip_sets_the_period(tmp_path):

@@ -135,6 +135,18 @@ def test_a_process_that_does_not_listen_is_killed(tmp_path, monkeypatch):
     board.close()
 
 
+def test_what_the_program_started_ends_with_it(tmp_path):
+    """It holds the output open, which is read until its end."""
+    board = Board(tmp_path, script=f"echo '{NANO}'\nsleep 600")
+    with opened(board) as meter:
+        eventually(lambda: bool(psutil.Process().children()[0].children()))
+        (child,) = psutil.Process().children()[0].children()
+        assert meter.read().power_w == pytest.approx(2.003)
+    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    meter.close()
+    board.close()
+
+
 def test_a_line_without_rails_is_a_reason(nano):
     nano.say(NO_RAILS)
     with pytest.raises(MeterError, match="names no power rails: run as root"):
