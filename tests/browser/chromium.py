@@ -56,9 +56,16 @@ def find_chromium() -> str | None:
     """Its path: ``CLEFT_CHROMIUM``, or what is installed and starts."""
     for name in (os.environ.get("CLEFT_CHROMIUM", ""), *NAMES):
         path = shutil.which(name) if name else None
-        if path and subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60).returncode == 0:
+        if path and _starts(path):
             return path
     return None
+
+
+def _starts(path: str) -> bool:
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Chromium:
@@ -81,7 +88,16 @@ class Chromium:
         self._id = 0
         self._buffer = b""
         self._session: str | None = None
+        self._path: Path | None = None
         self.events: list[dict[str, object]] = []
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self) -> None:
+        """Take the one page that there is at first."""
         targets = self.send("Target.getTargets")["targetInfos"]
         page = next(each for each in targets if each["type"] == "page")  # type: ignore[attr-defined]
         attached = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)
@@ -90,17 +106,17 @@ class Chromium:
             self.send(f"{domain}.enable")
 
     def close(self) -> None:
-        """End the browser with all its processes."""
+        """End the browser with all its processes; it also ends by itself when its pipes do, however this one ended."""
         with contextlib.suppress(BrowserError):
             self._session = None
             self.send("Browser.close")
+        os.close(self._write)
+        os.close(self._read)
         try:
             self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        os.close(self._write)
-        os.close(self._read)
 
     def send(self, method: str, **parameters: object) -> dict[str, object]:
         """Give a command and wait for its answer.
@@ -113,8 +129,11 @@ class Chromium:
         if self._session:
             message["sessionId"] = self._session
         rest = memoryview(json.dumps(message).encode() + b"\0")
-        while rest:
-            rest = rest[os.write(self._write, rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(self._write, rest) :]
+        except BrokenPipeError as error:
+            raise BrowserError("the browser is gone") from error
         for answer in self._messages():
             if answer.get("id") == self._id:
                 if "error" in answer:
@@ -148,10 +167,16 @@ class Chromium:
         """The value of a JavaScript function for JSON arguments."""
         return self.evaluate(f"({function})({','.join(json.dumps(each) for each in arguments)})")
 
+    def text(self, name: str) -> str:
+        """What is to be read in an element, by its id."""
+        return str(self.call("(id) => document.getElementById(id).innerText", name))
+
     def open(self, path: Path, *, fragment: str = "") -> None:
         """Load a file, wait until it has drawn."""
-        self.send("Page.navigate", url="about:blank")
-        self.wait("Page.loadEventFired")
+        if path == self._path:  # another fragment alone would load nothing
+            self.send("Page.navigate", url="about:blank")
+            self.wait("Page.loadEventFired")
+        self._path = path
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri() + (f"#{fragment}" if fragment else ""))
         self.wait("Page.loadEventFired")

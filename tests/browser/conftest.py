@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from partitioner.assumed import assumed_energy
+from partitioner.cost import RadioUse
 from partitioner.planner import Planner
 from partitioner.profile import Profile
+from partitioner.radio import RADIOS
 from partitioner.report.page import render
-from tests.browser.choices import LINK
+from tests.browser.choices import LINK, RATIO
 from tests.browser.chromium import Chromium, find_chromium
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,6 +56,23 @@ def slow_densenet(densenet: Profile) -> Profile:
     """The same on a device that is eight times slower and takes 2 W at rest, 6 W at work."""
     slow = densenet.slowed(8)
     return replace(slow, energy=assumed_energy(slow, idle_w=2.0, active_w=6.0, source="a sheet"))
+
+
+@pytest.fixture(scope="session")
+def planner(densenet: Profile, slow_densenet: Profile) -> Planner:
+    """Its plans between the slow device and a worker, over 4G."""
+    return Planner.from_profiles(
+        slow_densenet, densenet, codecs=None, down_per_up=RATIO, radio=RadioUse(model=RADIOS["4g"])
+    )
+
+
+@pytest.fixture(scope="session")
+def path(planner: Planner, densenet: Profile, slow_densenet: Profile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of these plans."""
+    made = tmp_path_factory.mktemp("page") / "densenet.html"
+    title = "densenet121: where to cut"
+    made.write_text(render(planner, slow_densenet, densenet, link=LINK, title=title), encoding="utf-8")
+    return made
 
 
 @pytest.fixture
