@@ -201,9 +201,10 @@ class _Watch:
             paced.drain()
         except LinkSilent as error:
             raise WorkerLost(self._target, reason=str(error)) from error
+        up, down = paced.rates(moved)
         self._moved_bytes += sum(each.up_bytes + each.down_bytes for each in (warmed, moved))
         self._on_progress(warmed.took_s + moved.took_s, f"{mbit:.3g} Mbit/s {'up' if is_up else 'down'}")
-        return moved.up_bytes_per_s / BYTES_PER_MBIT, moved.down_bytes_per_s / BYTES_PER_MBIT, begin_s, end_s
+        return up / BYTES_PER_MBIT, down / BYTES_PER_MBIT, begin_s, end_s
 
     def _dialled(self) -> tuple[float, float]:
         """Open a connection and close it; the times at which that began and was answered."""

@@ -2,14 +2,14 @@
 
 A probe carries what the rate sends in a few hundredths of a second, up to what the worker takes at once. Where the link
 does not carry the rate, probes wait for their echoes: no more than a second's worth is ever under way, and what really
-moved is counted. Its rate is that of the bytes after the first echo, up to the last: counted over the whole time, one
-echo more or less at either end would be a twentieth of a short run.
+moved is counted. What an echo acknowledges moved evenly since the echo before, so that the rate of a run is that of
+just the time over which power is read, whenever its first and last echo came.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.linkmeter import FIRST_S, Echo, LinkSilent, Prober
@@ -25,23 +25,17 @@ _LONGEST_SLEEP_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """Payload that arrived within a time, and how fast it arrived."""
+    """Payload that arrived within a time."""
 
     up_bytes: int
     down_bytes: int
-    up_bytes_per_s: float
-    down_bytes_per_s: float
-    took_s: float
+    begin_s: float
+    end_s: float
 
-    @staticmethod
-    def by(echoes: Sequence[Echo], took_s: float) -> Moved:
-        """What these echoes say."""
-        up_bytes, down_bytes = (sum(each) for each in _sizes(echoes))
-        counted, span_s = (
-            (echoes[1:], echoes[-1].arrived_s - echoes[0].arrived_s) if len(echoes) > 2 else (echoes, took_s)
-        )
-        up, down = (sum(each) / max(span_s, 1e-6) for each in _sizes(counted))
-        return Moved(up_bytes=up_bytes, down_bytes=down_bytes, up_bytes_per_s=up, down_bytes_per_s=down, took_s=took_s)
+    @property
+    def took_s(self) -> float:
+        """How long that was."""
+        return self.end_s - self.begin_s
 
 
 class Paced:
@@ -63,6 +57,7 @@ class Paced:
         self._size = int(min(max(bytes_per_s * TICK_S, LEAST_BYTES), MOST_BYTES))
         self._most = int(min(max(2, UNDER_WAY_S * bytes_per_s / self._size), MOST_UNDER_WAY))
         self._under_way: deque[tuple[float, Callable[[float], Echo | None]]] = deque()
+        self._echoes: list[Echo] = []
         self._due_s = now()
 
     def run(self, seconds: float) -> Moved:
@@ -72,47 +67,58 @@ class Paced:
             LinkSilent: echoes stay away.
         """
         begin_s = self._now()
-        echoes: list[Echo] = []
         while (now_s := self._now()) < begin_s + seconds:
-            echoes += self._arrived(now_s)
+            self._take_arrived(now_s)
             if now_s >= self._due_s and len(self._under_way) < self._most:
                 self._send(now_s)
             until_s = min(begin_s + seconds, max(self._due_s, now_s + TICK_S / 4))
             self._sleep(min(max(0.0, until_s - self._now()), _LONGEST_SLEEP_S))
         end_s = self._now()
-        echoes += self._arrived(end_s)
-        return Moved.by([echo for echo in echoes if echo.arrived_s >= begin_s], end_s - begin_s)
+        self._take_arrived(end_s)
+        arrived = [echo for echo in self._echoes if begin_s <= echo.arrived_s]
+        return Moved(
+            up_bytes=sum(echo.up_bytes for echo in arrived),
+            down_bytes=sum(echo.down_bytes for echo in arrived),
+            begin_s=begin_s,
+            end_s=end_s,
+        )
 
     def drain(self) -> None:
-        """Wait until nothing is under way.
+        """Send one more, in its turn, and wait until nothing is under way.
 
         Raises:
             LinkSilent: an echo stays away.
         """
+        self._sleep(max(0.0, self._due_s - self._now()))
+        self._send(self._now())
         while self._under_way:
             _, wait = self._under_way.popleft()
-            if wait(FIRST_S) is None:
+            if (echo := wait(FIRST_S)) is None:
                 raise LinkSilent("no answer to a probe")
+            self._echoes.append(echo)
+
+    def rates(self, moved: Moved) -> tuple[float, float]:
+        """Bytes per second up and down from the begin to the end of a run; to be asked when all is drained."""
+        up_bytes = down_bytes = 0.0
+        before_s = self._echoes[0].sent_s
+        for echo in self._echoes:
+            within_s = min(moved.end_s, echo.arrived_s) - max(moved.begin_s, before_s)
+            share = max(0.0, within_s) / max(echo.arrived_s - before_s, 1e-6)
+            up_bytes, down_bytes = up_bytes + share * echo.up_bytes, down_bytes + share * echo.down_bytes
+            before_s = max(before_s, echo.arrived_s)
+        return up_bytes / moved.took_s, down_bytes / moved.took_s
 
     def _send(self, now_s: float) -> None:
         up_bytes, reply_bytes = (self._size, 0) if self._is_up else (0, self._size)
         self._under_way.append((now_s, self._prober.probe(up_bytes=up_bytes, reply_bytes=reply_bytes)))
         self._due_s = max(self._due_s, now_s - UNDER_WAY_S) + self._size / self._rate
 
-    def _arrived(self, now_s: float) -> list[Echo]:
-        echoes = []
+    def _take_arrived(self, now_s: float) -> None:
         while self._under_way:
             sent_s, wait = self._under_way[0]
             if (echo := wait(0.0)) is None:
                 if now_s - sent_s > FIRST_S:
                     raise LinkSilent("no answer to a probe")
-                break
+                return
             self._under_way.popleft()
-            echoes.append(echo)
-        return echoes
-
-
-def _sizes(echoes: Sequence[Echo]) -> Iterator[list[int]]:
-    """Bytes up and bytes down."""
-    yield [echo.up_bytes for echo in echoes]
-    yield [echo.down_bytes for echo in echoes]
+            self._echoes.append(echo)

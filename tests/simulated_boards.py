@@ -17,7 +17,7 @@ Tell = Callable[[int, float], float | None]
 
 
 class SimulatedBoard:
-    """Renews its figure every period: the mean power of the last one, or the joules so far; read twice as often."""
+    """Tells the mean power of its last whole period, read twice in each; or the joules so far, read once."""
 
     def __init__(
         self, *, rest_w: float, period_s: float, is_counter: bool = False, tell: Tell = lambda count, truth: truth
@@ -41,7 +41,7 @@ class SimulatedBoard:
         self._joules.append(self._joules[-1] + duration_s * power_w)
         while self._due_s <= self._times_s[-1]:
             self._read(self._due_s)
-            self._due_s += self.info.period_s / 2
+            self._due_s += self.info.period_s / (1 if self._is_counter else 2)
 
     def sampler(self, meter: Meter) -> SimulatedBoard:
         assert meter is self
@@ -74,17 +74,18 @@ class SimulatedBoard:
 
     def _read(self, at_s: float) -> None:
         self.count += 1
-        period_s = self.info.period_s
-        renewed_s = at_s // period_s * period_s
-        truth = self._joules_at(renewed_s)
-        if not self._is_counter:
-            truth = (truth - self._joules_at(renewed_s - period_s)) / period_s if renewed_s > 0 else self.rest_w
+        truth = self._joules_at(at_s) if self._is_counter else self._mean_w(at_s)
         told = self._tell(self.count, truth)
         if told is None:
             raise MeterError("told: the cable is out")
         values = {"counter_j" if self._is_counter else "power_w": told}
         self._readings.append(Reading(begin_s=at_s, end_s=at_s, **values))
         self.most_held = max(self.most_held, len(self._readings))
+
+    def _mean_w(self, at_s: float) -> float:
+        period_s = self.info.period_s
+        end_s = at_s // period_s * period_s
+        return (self._joules_at(end_s) - self._joules_at(end_s - period_s)) / period_s if end_s > 0 else self.rest_w
 
     def _joules_at(self, at_s: float) -> float:
         after = min(bisect_right(self._times_s, at_s), len(self._times_s) - 1)

@@ -60,8 +60,9 @@ def test_the_rate_that_was_asked_moves_the_way_that_was_asked(mbit: float, is_up
     flow = paced(link, mbit, is_up=is_up)
     flow.run(0.5)
     moved = flow.run(2.0)
+    flow.drain()
     there, back = (moved.up_bytes, moved.down_bytes) if is_up else (moved.down_bytes, moved.up_bytes)
-    rate = moved.up_bytes_per_s if is_up else moved.down_bytes_per_s
+    rate, _ = flow.rates(moved) if is_up else reversed(flow.rates(moved))
     assert rate / MBIT == pytest.approx(mbit, rel=0.005)
     assert there / MBIT / moved.took_s == pytest.approx(mbit, rel=0.05)
     assert back == 0
@@ -85,8 +86,27 @@ def test_a_short_run_is_no_twentieth_off() -> None:
     link = Link(up=50 * MBIT, down=50 * MBIT)
     flow = paced(link, 5.0)
     flow.run(0.1)
-    rates = [flow.run(0.4).up_bytes_per_s / MBIT for _ in range(5)]
-    assert rates == pytest.approx([5.0] * 5, rel=0.01)
+    runs = [flow.run(0.4) for _ in range(5)]
+    flow.drain()
+    assert [flow.rates(moved)[0] / MBIT for moved in runs] == pytest.approx([5.0] * 5, rel=0.01)
+
+
+@pytest.mark.parametrize("stall_s", [50.09, 50.3, 50.48])
+def test_a_run_that_stalls_has_the_rate_that_moved_in_just_its_time(stall_s: float) -> None:
+    """A quarter of the run, at its begin, in the middle or at its end: to a probe, of which there are twenty."""
+    link = Link(up=50 * MBIT, down=50 * MBIT, rtt_s=0.002)
+
+    def sleep(pause_s: float) -> None:
+        link.sleep(pause_s)
+        if stall_s <= link.now_s < stall_s + 0.1:
+            link.now_s = stall_s + 0.1
+
+    flow = Paced(link, 5.0 * MBIT, is_up=True, now=link.now, sleep=sleep)
+    flow.run(0.1)
+    moved = flow.run(0.4)
+    flow.drain()
+    rate, _ = flow.rates(moved)
+    assert abs(rate * moved.took_s - moved.up_bytes) <= link.sizes[0][0]
 
 
 def test_after_draining_nothing_is_under_way() -> None:
