@@ -1,80 +1,34 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_profiles import cloud_profile, edge_profile, timing
+from figured_profiles import WIFI, planned, profile
+from synthetic_profiles import cloud_profile
 
-from partitioner.assumed import assumed_energy
-from partitioner.cli import main
-from partitioner.cost import IDLE, Load, RadioUse
+from partitioner.cost import IDLE, Load
 from partitioner.energy import Origin
 from partitioner.leakage import CutLeakage, LeakageProfile
-from partitioner.link import BYTES_PER_MBIT, PRESETS, Link
+from partitioner.link import BYTES_PER_MBIT, Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.objectives import Energy, Latency, Objective, Upload
 from partitioner.planner import Planner
-from partitioner.profile import LayerProfile, Profile, Timing
-from partitioner.profiles import dump_profile
-from partitioner.radio import RADIOS
-from partitioner.report.shown import Plans, Shown, plans_of
+from partitioner.profile import Profile
+from partitioner.report.shown import Plans, plans_of
 
-matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib")
 
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from partitioner.report.figures import draw, drawable, write  # noqa: E402
+from partitioner.report.figures import FIGURES  # noqa: E402
 from partitioner.report.figures_axes import HATCHES, shortened, spans_of, style  # noqa: E402
-
-WIFI = PRESETS["wifi"]
-
-
-def profile(layers: int = 8, *, has_energy: bool = True) -> Profile:
-    """The synthetic device, whose cuts stand after 0, 2, 4, 6 and 8 layers."""
-    made = replace(
-        edge_profile(),
-        layers=tuple(
-            LayerProfile(
-                id=f"block{index // 4}.layer{index}",
-                name=f"layer{index}",
-                kind="conv",
-                forward=timing(3.0 + index, how="calibrated" if index == 5 else "measured"),
-                flops=1000 * index,
-                weight_bytes=4 * index,
-                output_bytes=10 ** (index % 7),
-            )
-            for index in range(layers)
-        ),
-    )
-    if not has_energy:
-        return made
-    return replace(made, energy=assumed_energy(made, idle_w=2.0, active_w=5.0, source="a sheet"))
-
-
-def planned(
-    link: Link = WIFI,
-    *,
-    edge: Profile | None = None,
-    constraints: Constraints | None = None,
-    objective: Objective | None = None,
-    load: Load = IDLE,
-) -> tuple[Planner, Plans]:
-    planner = Planner.from_profiles(
-        edge or profile(),
-        replace(cloud_profile(), layers=(edge or profile()).layers),
-        codecs=None,
-        constraints=constraints,
-        objective=objective,
-        radio=RadioUse(model=RADIOS["wifi"]),
-    )
-    return planner, plans_of(planner, link, load)
+from partitioner.report.figures_cuts import draw_cuts  # noqa: E402
+from partitioner.report.figures_layers import draw_layers  # noqa: E402
+from partitioner.report.figures_pareto import draw_pareto  # noqa: E402
+from partitioner.report.figures_rates import draw_rates  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +38,14 @@ def styled() -> Iterator[None]:
 
 
 def axes_of(edge: Profile, plans: Plans | None, name: str) -> list[Axes]:
-    part = draw(Shown(edge=edge, plans=plans), [name]).subfigs[0]
-    return list(part.axes)
+    """One figure's diagrams, not laid out: that takes most of the time, and moves no number."""
+    figure = Figure()
+    if name == "layers":
+        draw_layers(figure, edge, plans)
+    else:
+        assert plans is not None
+        {"cuts": draw_cuts, "rates": draw_rates, "pareto": draw_pareto}[name](figure, edge.model_name, plans)
+    return list(figure.axes)
 
 
 def by_gid(axes: Axes, start: str) -> dict[str, object]:
@@ -117,7 +77,7 @@ def test_bars_and_line_are_the_profiles_numbers(layers: int) -> None:
 
 
 def every_axes(edge: Profile, plans: Plans) -> list[Axes]:
-    return draw(Shown(edge=edge, plans=plans), ["layers", "cuts", "rates", "pareto"]).axes
+    return [axes for name in FIGURES for axes in axes_of(edge, plans, name)]
 
 
 def test_axes_have_names_with_units() -> None:
@@ -289,48 +249,6 @@ def test_the_front_is_the_planners_and_nothing_beats_it() -> None:
         assert not ((scores <= kept).all(axis=1) & (scores < kept).any(axis=1)).any()
 
 
-def test_figures_that_cannot_be_drawn_are_not_offered() -> None:
-    assert drawable(Shown(edge=profile())) == ("layers",)
-    assert drawable(Shown(edge=profile(), plans=planned()[1])) == ("layers", "cuts", "rates", "pareto")
-    assert drawable(Shown(edge=profile(), plans=planned(objective=Upload())[1])) == ("layers", "cuts", "pareto")
-
-
-def without_times(made: Profile) -> Profile:
-    none = Timing(median_s=0.0)
-    return replace(
-        made,
-        whole=none,
-        layers=tuple(replace(layer, forward=none, output_bytes=0) for layer in made.layers),
-        cuts=tuple(replace(cut, prefix=none, suffix=none) for cut in made.cuts),
-    )
-
-
-def without_layers(made: Profile) -> Profile:
-    return replace(made, layers=())
-
-
-def without_splits(made: Profile) -> Profile:
-    return replace(made, cuts=(made.cuts[0], made.cuts[-1]))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "link"),
-    [
-        (without_times, Link.from_mbit(1e9, 1e9, 0)),
-        (without_layers, WIFI),
-        (without_splits, Link.from_mbit(1e-6, 1e-6, 1e6)),
-    ],
-)
-def test_odd_profiles_are_drawn_without_a_warning(
-    spoil: Callable[[Profile], Profile], link: Link, tmp_path: Path
-) -> None:
-    edge, cloud = spoil(profile(has_energy=False)), spoil(replace(cloud_profile(), layers=profile().layers))
-    edge = replace(edge, energy=assumed_energy(edge, idle_w=2.0, active_w=5.0, source="a sheet"))
-    shown = Shown(edge=edge, plans=plans_of(Planner.from_profiles(edge, cloud), link, IDLE))
-    write(shown, drawable(shown), tmp_path / "x.svg")
-    assert (tmp_path / "x.svg").stat().st_size > 10_000
-
-
 def test_odd_names_are_drawn_as_they_are() -> None:
     names = ["$x^2$", "_private", "a" * 300, "слой", "层", "<&>", "", "layer.7"]
     edge = profile()
@@ -346,8 +264,7 @@ def test_names_of_hundreds_of_layers_never_run_into_each_other() -> None:
     assert [span.name for span in spans_of(names)] == [f"features.block{index}" for index in range(12)]
     edge = profile(430)
     edge = replace(edge, layers=tuple(replace(layer, id=name) for layer, name in zip(edge.layers, names, strict=True)))
-    page = draw(Shown(edge=edge), ["layers"])
-    ticks = page.subfigs[0].axes[-1].get_xticks()
+    ticks = axes_of(edge, None, "layers")[-1].get_xticks()
     assert 8 <= len(ticks) <= 40
     assert np.diff(np.sort(ticks)).min() >= 430 / 44
 
@@ -356,46 +273,3 @@ def test_long_names_lose_whole_modules_first() -> None:
     assert shortened("encoder.layers.encoder_layer_0") == "…layers.encoder_layer_0"
     assert shortened("a.b") == "a.b"
     assert len(shortened("x" * 90)) == 26
-
-
-def test_one_drawing_is_the_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
-    shown = Shown(edge=profile(), plans=planned()[1])
-    for suffix, figure in (("svg", "pareto"), ("pdf", "layers"), ("png", "layers")):
-        files = [tmp_path / f"{index}.{suffix}" for index in range(2)]
-        write(shown, [figure], files[0])
-        with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "svg.hashsalt": "other"}):
-            write(shown, [figure], files[1])
-        assert files[0].read_bytes() == files[1].read_bytes(), suffix
-        assert files[0].stat().st_size > 5_000
-
-
-def test_another_process_draws_the_same_bytes(tmp_path: Path) -> None:
-    edge, cloud = profile(), replace(cloud_profile(), layers=profile().layers)
-    dump_profile(edge, tmp_path / "edge.json")
-    dump_profile(cloud, tmp_path / "cloud.json")
-    (tmp_path / "matplotlibrc").write_text("axes.facecolor: red\nsvg.fonttype: none\n")
-    words = ["show", str(tmp_path / "edge.json"), "--cloud", str(tmp_path / "cloud.json"), "--link", "wifi"]
-    here, there = tmp_path / "here.svg", tmp_path / "there.svg"
-    assert main([*words, "-o", str(here)]) == 0
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from partitioner.cli import main; sys.exit(main())", *words, "-o", there],
-        env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "UTC+9", "MPLCONFIGDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert here.read_bytes() == there.read_bytes()
-
-
-def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
-    with matplotlib.rc_context({"lines.linewidth": 7}):
-        write(Shown(edge=profile()), ["layers"], tmp_path / "x.svg")
-        assert matplotlib.rcParams["lines.linewidth"] == 7
-
-
-def test_a_page_is_no_wider_than_two_columns() -> None:
-    page = draw(Shown(edge=profile()), ["layers"])
-    assert isinstance(page, Figure)
-    assert page.get_size_inches()[0] == 7.16
