@@ -1,7 +1,7 @@
 """A battery's gauge: what the whole device draws while nothing else feeds it.
 
 ``power_now`` (uW), else ``voltage_now`` (uV) times ``current_now`` (uA). Drivers differ in the sign of what flows out,
-so the state alone tells the direction: while it charges, or the mains is on, the gauge is no meter of the device. A
+so the state alone tells the direction: while it charges, or a charger is there, the gauge is no meter of the device. A
 gauge renews its figure once a second at best, many far more rarely.
 
 Source: Documentation/ABI/testing/sysfs-class-power.
@@ -19,14 +19,16 @@ from partitioner.meters.sysfs import read_optional, read_text, read_whole
 KIND = "battery"
 PERIOD_S = 1.0
 """How long the kernel keeps a reading of an ACPI battery, at least."""
+_FEEDS = ("mains", "usb", "wireless")
+"""How the types of supplies begin that feed a device; a weak one does so while its battery discharges."""
 _MICRO = 1e-6
 
 
 class Battery:
     """The power out of all of a device's batteries."""
 
-    def __init__(self, batteries: list[Path], mains: list[Path]) -> None:
-        self._batteries, self._mains = batteries, mains
+    def __init__(self, batteries: list[Path], chargers: list[Path]) -> None:
+        self._batteries, self._chargers = batteries, chargers
         names = " + ".join(each.name for each in batteries)
         self.info = MeterInfo(kind=KIND, source=names, scope="board", period_s=PERIOD_S)
 
@@ -47,7 +49,7 @@ class Battery:
         """Nothing is held."""
 
     def _discharging(self) -> list[Path]:
-        for each in self._mains:
+        for each in self._chargers:
             if read_optional(each / "online") == 1:
                 raise MeterError(f"{each.name} feeds the device: unplug it to measure by the battery")
         states = {each: (read_text(each / "status") or "unknown").lower() for each in self._batteries}
@@ -68,7 +70,7 @@ def find(root: Path) -> Battery:
     batteries = list(_batteries(folder))
     if not batteries:
         raise MeterError(f"no battery of the device under {folder}")
-    meter = Battery(batteries, [each for each in sorted(folder.glob("*")) if _type(each) == "mains"])
+    meter = Battery(batteries, [each for each in sorted(folder.glob("*")) if _type(each).startswith(_FEEDS)])
     meter.read()
     return meter
 
@@ -86,8 +88,7 @@ def _type(supply: Path) -> str:
 
 
 def _power_w(battery: Path) -> float:
-    power_uw = read_optional(battery / "power_now", unit="uW")
-    if power_uw:
-        return abs(power_uw) * _MICRO
-    current_ua = read_whole(battery / "current_now", unit="uA")
-    return abs(current_ua) * _MICRO * read_whole(battery / "voltage_now", unit="uV") * _MICRO
+    power, current = battery / "power_now", battery / "current_now"
+    if read_optional(power, unit="uW") or not current.exists():
+        return abs(read_whole(power, unit="uW")) * _MICRO
+    return abs(read_whole(current, unit="uA")) * _MICRO * read_whole(battery / "voltage_now", unit="uV") * _MICRO

@@ -70,7 +70,24 @@ def test_a_gauge_that_tells_nothing_is_refused_not_zero(tmp_path):
     with pytest.raises(MeterError, match="tells 0 W while discharging"):
         battery.find(root)
     (root / SUPPLY.lstrip("/") / "axp20x-battery" / "current_now").unlink()
-    with pytest.raises(MeterError, match=r"current_now: No such file"):
+    with pytest.raises(MeterError, match=r"power_now: No such file"):
+        battery.find(root)
+
+
+def test_a_gauge_that_tells_no_number_is_named(tmp_path):
+    put(board("laptop", tmp_path), f"{SUPPLY}/BAT0/power_now", "nan")
+    with pytest.raises(MeterError, match=r"BAT0/power_now: holds 'nan'"):
+        battery.find(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["USB", "USB_PD", "Wireless"])
+def test_a_charger_too_weak_to_charge_feeds_the_device_all_the_same(tmp_path, kind):
+    root = board("laptop", tmp_path)
+    port = f"{SUPPLY}/ucsi-source-psy-USBC000:001"
+    put(root, f"{port}/type", kind)
+    assert battery.find(root).read().power_w == pytest.approx(7.428)
+    put(root, f"{port}/online", 1)
+    with pytest.raises(MeterError, match="USBC000:001 feeds the device: unplug it"):
         battery.find(root)
 
 
