@@ -101,6 +101,15 @@ class DeviceInfo:
     cores: int
     accelerator: str = ""
 
+    @property
+    def label(self) -> str:
+        """What computes, for people."""
+        return self.accelerator or self.cpu or self.machine
+
+    def is_like(self, other: DeviceInfo) -> bool:
+        """Whether both are of one make, so that times of one are times of the other."""
+        return (self.machine, self.cpu, self.accelerator) == (other.machine, other.cpu, other.accelerator)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeRecord:

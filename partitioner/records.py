@@ -111,12 +111,12 @@ class Fields:
         self._wrong(key, value, "an object of whole numbers")
         return {}
 
-    def numbers_by_name(self, key: str, *, at_most: float) -> dict[str, float]:
-        """An object whose values are numbers of either sign, none further than ``at_most`` from zero."""
+    def numbers_by_name(self, key: str, *, least: float, most: float) -> dict[str, float]:
+        """An object whose values are numbers from ``least`` to ``most``."""
         value = self._get(key)
-        if isinstance(value, dict) and all(_is_number(item) and abs(item) <= at_most for item in value.values()):
+        if isinstance(value, dict) and all(_is_number(item) and least <= item <= most for item in value.values()):
             return {name: float(item) for name, item in value.items()}
-        self._wrong(key, value, f"an object of numbers from {-at_most:g} to {at_most:g}")
+        self._wrong(key, value, f"an object of numbers from {least:g} to {most:g}")
         return {}
 
     def signed_number(self, key: str) -> float:

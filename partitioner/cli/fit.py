@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partitioner.cli.output import print_json, print_table, progress
+from partitioner.cli.output import print_json, print_table, progress, warn
 from partitioner.files import check_writable, replace_text
-from partitioner.profiles import load_profile
 from partitioner.units import digits
 
 if TYPE_CHECKING:
@@ -37,12 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Learn, and show or write what was learned."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: its threads would wait for each other
+    # OpenBLAS reads it when numpy loads it; its threads would wait for each other over matrices as small as these.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from partitioner.predict import fit
+    from partitioner.profiles import load_profile
 
     if args.output is not None:
         check_writable(args.output, flag="-o")
     profiles = [load_profile(path) for path in args.profiles]
+    if noisy := [profile.model_name for profile in profiles if profile.noisy]:
+        warn(f"the fit cannot be better than the profiles, and some are noisy: {', '.join(noisy)}")
     with progress("fitting", total=len(profiles) + 1) as advance:
         found = fit(profiles, advance=lambda what: advance(1, what))
     if args.output is not None:
@@ -63,12 +66,12 @@ def _print(found: Fit) -> None:
             digits(model.whole_s * 1e3),
             digits(model.whole_s * (1 + model.whole_error) * 1e3),
             f"{model.whole_error:+.1%}",
-            f"{model.local_error:+.1%}",
-            f"{model.prefix_error:.1%}",
+            "-" if model.local_error is None else f"{model.local_error:+.1%}",
+            "-" if model.prefix_error is None else f"{model.prefix_error:.1%}",
         )
         for model in found.models
     ]
     print_table(("model, held out", "measured ms", "predicted ms", "whole", "all-local", "fronts, median"), rows)
     print()
-    print(f"{found.device.cpu or found.device.machine}: {found.verdict}")
+    print(f"{found.device.label}: {found.verdict}")
     print(found.local_verdict)

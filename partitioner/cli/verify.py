@@ -174,6 +174,8 @@ def _is_asked(finding: Finding, subjects: Sequence[Subject], settings: Settings)
     links = {link.name for link in settings.links}
     if settings.runtime not in ("auto", finding.runtime) or settings.max_deviation != finding.max_deviation:
         return False
+    if finding.is_predicted != (settings.fit is not None):
+        return False
     return finding.model in names and finding.link.name in links and finding.slowdown in settings.slowdowns
 
 
@@ -286,7 +288,7 @@ def _kept(path: Path | None) -> list[Finding]:
         found = [load_finding(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError, ProfileError) as error:
         raise UsageError(f"--resume {path}: {error}") from error
-    return list({finding.key: finding for finding in found}.values())
+    return list({(*finding.key, finding.is_predicted): finding for finding in found}.values())
 
 
 def _drop_half_a_line(path: Path) -> None:

@@ -7,7 +7,7 @@ Source: Kang et al., "Neurosurgeon", ASPLOS 2017, who predict each layer by a re
 fitted instead of layers, since layer times do not add, and every error that is told is of models that were left out.
 """
 
-from partitioner.predict.fitted import SCHEMA, Fit, FittedModel, architecture_of, fit
+from partitioner.predict.fitted import SCHEMA, Fit, FittedModel, architecture_of, differences, fit
 from partitioner.predict.predicted import predicted
 
-__all__ = ["SCHEMA", "Fit", "FittedModel", "architecture_of", "fit", "predicted"]
+__all__ = ["SCHEMA", "Fit", "FittedModel", "architecture_of", "differences", "fit", "predicted"]

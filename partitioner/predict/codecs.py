@@ -42,6 +42,16 @@ class CodecFit:
         )
 
 
+def sent_bytes(cut: CutProfile) -> int:
+    """What crosses a cut before it is encoded."""
+    return sum(spec.nbytes for spec in cut.crossing)
+
+
+def reply_bytes(cut: CutProfile) -> int:
+    """What comes back before it is encoded."""
+    return sum(spec.nbytes for spec in cut.reply)
+
+
 def fit_codecs(profiles: Sequence[Profile]) -> tuple[CodecFit, ...]:
     """Every codec of the profiles that is there at two sizes or more."""
     seen: defaultdict[str, list[tuple[int, CodecCost]]] = defaultdict(list)
@@ -57,7 +67,7 @@ def prepare_rates(profiles: Sequence[Profile]) -> dict[str, float]:
     """Seconds of preparing an input for each byte of the model's input tensors, by kind of source."""
     seen: defaultdict[str, list[float]] = defaultdict(list)
     for profile in profiles:
-        given_bytes = sum(spec.nbytes for spec in profile.cuts[0].crossing)
+        given_bytes = sent_bytes(profile.cuts[0])
         if profile.source.preprocess is not None and given_bytes:
             seen[profile.source.kind].append(profile.source.preprocess.median_s / given_bytes)
     return {kind: statistics.median(rates) for kind, rates in seen.items()}
@@ -69,7 +79,7 @@ def with_codecs(cut: CutProfile, codecs: Mapping[str, CodecFit], source: SourceP
     A codec that the fit does not know is left out, but for what must always be there: sending things as they are.
     """
     listed = {cost.codec: cost for cost in cut.codecs}
-    raw_bytes = sum(spec.nbytes for spec in cut.crossing)
+    raw_bytes = sent_bytes(cut)
     for name, each in codecs.items():
         if name in EXACT and not name.startswith(SOURCE) and cut.crossing:
             packed = CodecCost(codec=name, up_bytes=round(raw_bytes * each.ratio), encode_s=0.0, decode_s=0.0)
@@ -81,16 +91,21 @@ def with_codecs(cut: CutProfile, codecs: Mapping[str, CodecFit], source: SourceP
             replace(each, codecs=_timed(each.codecs, codecs, partial(_size, spec.nbytes)))
             for each, spec in zip(cut.tensor_codecs, cut.crossing, strict=False)
         ),
-        reply_cost=_timed((cut.reply_cost,), codecs, partial(_size, sum(spec.nbytes for spec in cut.reply)))[0],
+        reply_cost=_timed((cut.reply_cost,), codecs, partial(_size, reply_bytes(cut)))[0],
     )
 
 
 def prepared(source: SourceProfile, rates: Mapping[str, float], given_bytes: int) -> SourceProfile:
-    """The source with the time that this device takes to prepare an input of so many bytes, where it is prepared."""
-    if source.preprocess is None or not rates:
+    """The source with the time that this device takes to prepare an input of so many bytes, where it is prepared.
+
+    A kind that was never prepared is taken for another, and for the source's own time where none was.
+    """
+    if source.preprocess is None:
         return source
-    rate = rates.get(source.kind, statistics.median(rates.values()))
-    return replace(source, preprocess=Timing(median_s=rate * given_bytes, samples=0, how="predicted"))
+    seconds = source.preprocess.median_s
+    if rates:
+        seconds = given_bytes * rates.get(source.kind, statistics.median(rates.values()))
+    return replace(source, preprocess=Timing(median_s=seconds, samples=0, how="predicted"))
 
 
 def read_codec(fields: Fields) -> CodecFit:
@@ -124,7 +139,7 @@ def _size(nbytes: int, codec: str) -> int:
 
 
 def _raw_bytes(cut: CutProfile, codec: str, source: SourceProfile) -> int:
-    return source.nbytes if codec.startswith(SOURCE) else sum(spec.nbytes for spec in cut.crossing)
+    return source.nbytes if codec.startswith(SOURCE) else sent_bytes(cut)
 
 
 def _codec(name: str, found: Sequence[tuple[int, CodecCost]]) -> CodecFit:

@@ -18,8 +18,8 @@ import numpy as np
 
 from partitioner.errors import ProfileError, UsageError
 from partitioner.predict.codecs import CodecFit, fit_codecs, prepare_rates, read_codec
-from partitioner.predict.model import FloatArray, Model
-from partitioner.predict.training import Training, training_of
+from partitioner.predict.model import RATES, FloatArray, Model
+from partitioner.predict.training import LEAST_S, Training, training_of
 from partitioner.profile import DeviceInfo, Profile, RuntimeRecord, read_device, read_runtime
 from partitioner.records import Fields, RecordError, read, to_json
 
@@ -36,7 +36,7 @@ class FittedModel:
 
     ``architecture`` is the same for networks of the same layers. ``whole_error`` is of runs one after another,
     ``local_error`` of the cut that keeps everything on the device, as a frame finds it, ``prefix_error`` the median of
-    all fronts, without sign.
+    all fronts, without sign; None where nobody measured them.
     """
 
     name: str
@@ -44,8 +44,8 @@ class FittedModel:
     architecture: str
     whole_s: float
     whole_error: float
-    local_error: float
-    prefix_error: float
+    local_error: float | None
+    prefix_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +79,11 @@ class Fit:
     @property
     def local_verdict(self) -> str:
         """The same of the cut that keeps everything on the device, as frames find it."""
-        worst = max(self.models, key=lambda model: abs(model.local_error))
-        median_error = statistics.median(abs(model.local_error) for model in self.models)
-        return f"all-local, as frames find it: {median_error:.1%}, at worst {abs(worst.local_error):.1%} ({worst.name})"
+        found = [(abs(model.local_error), model.name) for model in self.models if model.local_error is not None]
+        if not found:
+            return "all-local, as frames find it: no profile has measured it"
+        (worst, name), median_error = max(found), statistics.median(error for error, _ in found)
+        return f"all-local, as frames find it: {median_error:.1%}, at worst {worst:.1%} ({name})"
 
     @property
     def verdict(self) -> str:
@@ -118,9 +120,21 @@ class Fit:
 
 
 def architecture_of(profile: Profile) -> str:
-    """What networks of the same layers have in common, whatever is in their weights and however large their inputs."""
-    layers = ((layer.id, layer.kind, layer.window, layer.groups, layer.weight_bytes) for layer in profile.layers)
+    """What networks of the same layers have in common, whatever their weights, input sizes and modules' names are."""
+    layers = ((layer.kind, layer.window, layer.groups, layer.weight_bytes) for layer in profile.layers)
     return hashlib.sha256(repr(tuple(layers)).encode()).hexdigest()[:12]
+
+
+def differences(profile: Profile, device: DeviceInfo, runtime: RuntimeRecord) -> list[str]:
+    """What the profile is of, where its times are not those of this device with this runtime."""
+    found = []
+    if not profile.device.is_like(device):
+        found.append(f"another device ({profile.device.label}, not {device.label})")
+    if profile.runtime.label != runtime.label:
+        found.append(f"another runtime ({profile.runtime.label}, not {runtime.label})")
+    if profile.slowdown != 1.0:
+        found.append("an emulated device")
+    return found
 
 
 def fit(profiles: Sequence[Profile], *, advance: Callable[[str], None] = lambda what: None) -> Fit:
@@ -164,39 +178,29 @@ def _check(profiles: Sequence[Profile]) -> None:
         )
     first = profiles[0]
     for profile in profiles:
-        faults = []
-        if (profile.device.cpu, profile.device.machine) != (first.device.cpu, first.device.machine):
-            faults.append(f"of another device ({_device(profile)}, not {_device(first)})")
-        if profile.runtime.label != first.runtime.label:
-            faults.append(f"of another runtime ({profile.runtime.label}, not {first.runtime.label})")
-        if profile.slowdown != 1.0:
-            faults.append("of an emulated device")
+        faults = [f"of {each}" for each in differences(profile, first.device, first.runtime)]
         if profile.whole.how == "predicted":
             faults.append("predicted itself")
-        if not profile.whole.median_s > 0:
-            faults.append("without a time")
+        if not (profile.layers and profile.whole.median_s > LEAST_S):
+            faults.append("without a time that tells anything")
         if faults:
             raise ProfileError(f"the profile of {profile.model_name} is {' and '.join(faults)}: leave it out")
-
-
-def _device(profile: Profile) -> str:
-    return profile.device.cpu or profile.device.machine
 
 
 def _fitted(profile: Profile, number: int, errors: FloatArray, training: Training) -> FittedModel:
     def of(kind: str) -> list[float]:
         return [float(errors[row]) for row in training.of(number, kind)]
 
-    whole, local = of("whole"), of("local")
+    local = of("local")
     fronts = [abs(error) for error in (*of("prefix"), *local)]
     return FittedModel(
         name=profile.model_name,
         digest=profile.model_digest,
         architecture=architecture_of(profile),
         whole_s=profile.whole.median_s,
-        whole_error=whole[0] if whole else 0.0,
-        local_error=local[0] if local else 0.0,
-        prefix_error=statistics.median(fronts) if fronts else 0.0,
+        whole_error=of("whole")[0],
+        local_error=local[0] if local else None,
+        prefix_error=statistics.median(fronts) if fronts else None,
     )
 
 
@@ -215,21 +219,27 @@ def _fit(fields: Fields) -> Fit:
     models = fields.records("models", _model)
     if not models:
         fields.fault("models", "is empty")
+    parameters = fields.numbers_by_name("parameters", least=-_LARGEST_PARAMETER, most=_LARGEST_PARAMETER)
+    if missing := [name for name in RATES if name not in parameters]:
+        fields.fault("parameters", f"has no {', no '.join(missing)}")
     return Fit(
         device=fields.record("device", read_device),
         runtime=fields.record("runtime", read_runtime),
         models=models,
-        parameters=fields.numbers_by_name("parameters", at_most=_LARGEST_PARAMETER),
+        parameters=parameters,
         ranges=_read_ranges(fields),
         codecs=fields.records("codecs", read_codec),
-        prepare_s_per_byte=fields.numbers_by_name("prepare_s_per_byte", at_most=1.0),
+        prepare_s_per_byte=fields.numbers_by_name("prepare_s_per_byte", least=0.0, most=1.0),
     )
 
 
 def _read_ranges(fields: Fields) -> dict[str, tuple[float, float]]:
     found: dict[str, tuple[float, float]] = {}
+    if fields.raw("ranges") is None:
+        fields.fault("ranges", "is missing")
+        return found
     for name, pair in fields.raw_object("ranges").items():
-        ends = [float(each) for each in pair if isinstance(each, float | int)] if isinstance(pair, list) else []
+        ends = [float(each) for each in pair if type(each) in (float, int)] if isinstance(pair, list) else []
         if len(ends) == 2 and ends[0] <= ends[1]:
             found[name] = ends[0], ends[1]
         else:
@@ -244,6 +254,6 @@ def _model(fields: Fields) -> FittedModel:
         architecture=fields.text("architecture"),
         whole_s=fields.number("whole_s", is_over_zero=True),
         whole_error=fields.signed_number("whole_error"),
-        local_error=fields.signed_number("local_error"),
-        prefix_error=fields.signed_number("prefix_error"),
+        local_error=None if fields.raw("local_error") is None else fields.signed_number("local_error"),
+        prefix_error=fields.optional_number("prefix_error"),
     )

@@ -16,16 +16,17 @@ from dataclasses import replace
 import numpy as np
 
 from partitioner.errors import ProfileError
-from partitioner.predict.codecs import prepared, with_codecs
+from partitioner.predict.codecs import prepared, reply_bytes, sent_bytes, with_codecs
 from partitioner.predict.features import Operator, octaves, operators_of
-from partitioner.predict.fitted import Fit
+from partitioner.predict.fitted import Fit, differences
 from partitioner.predict.model import RATES, FloatArray, Model, Segments
-from partitioner.predict.training import bounds_of, sent_bytes
+from partitioner.predict.training import bounds_of
 from partitioner.profile import Profile, Timing
 from partitioner.units import ms
 
 _FAR = 1.0
 """Doublings outside the range of what was fitted from which people are told."""
+_SOURCES = {"file": "a file", "pixels": "pixels", "tensor": "tensors"}
 _WORTH_TELLING = 0.02
 """Of the predicted time: layers that take less together are not told of."""
 
@@ -42,7 +43,7 @@ def predicted(structure: Profile, fit: Fit, *, measured: Profile | None = None) 
     """
     operators = operators_of(structure)
     model = Model(operators, tuple(name for name in fit.parameters if name not in RATES))
-    theta = np.array([fit.parameters.get(name, start) for name, start in zip(model.names, model.start, strict=True)])
+    theta = np.array([fit.parameters.get(name, 0.0) for name in model.names])
     operator_s = model.operator_times_s(theta)
     notes = (*_notes(structure, fit), *_range_notes(structure, fit, operators, operator_s))
     prefix_s, suffix_s, whole_s = _segments_s(structure, operators, model, theta)
@@ -67,8 +68,10 @@ def predicted(structure: Profile, fit: Fit, *, measured: Profile | None = None) 
         ),
         whole=_timing(whole_s, fit),
         source=prepared(structure.source, fit.prepare_s_per_byte, sent_bytes(structure.cuts[0])),
+        peak_rss_bytes=0,
         noise_ratio=0.0,
         noisy=False,
+        created="",
         energy=None,
         notes=notes,
     )
@@ -87,7 +90,8 @@ def _filled(
     ordered = [cuts[each] for each in cut_ids]
     prefixes = _calibrated(prefix_s, [cut.prefix for cut in ordered], fit)
     suffixes = _calibrated(suffix_s, [cut.suffix for cut in ordered], fit)
-    count = sum(each.how == "measured" for each in (*prefixes, *suffixes))
+    both = zip((*prefix_s, *suffix_s), (*prefixes, *suffixes), strict=True)
+    count = sum(each.how == "measured" and guess_s > 0 for guess_s, each in both)
     return replace(
         measured,
         cuts=tuple(
@@ -106,7 +110,7 @@ def _segments_s(
     given, end = sent_bytes(profile.cuts[0]), bounds[-1]
     rows: list[tuple[int, int, float, float, bool, bool]] = []
     for cut in profile.cuts:
-        middle, reply = bounds[min(cut.depth, len(profile.layers))], sum(spec.nbytes for spec in cut.reply)
+        middle, reply = bounds[min(cut.depth, len(profile.layers))], reply_bytes(cut)
         rows.append((0, middle, given, sent_bytes(cut), middle > 0, False))
         rows.append((middle, end, sent_bytes(cut), reply, middle < end, False))
     rows.append((0, end, 0.0, 0.0, False, True))
@@ -141,22 +145,17 @@ def _check(structure: Profile, fit: Fit, measured: Profile) -> None:
         faults.append("another model or other sizes")
     if {cut.id for cut in measured.cuts} != {cut.id for cut in structure.cuts}:
         faults.append("other cuts")
-    if measured.runtime.label != fit.runtime.label:
-        faults.append(f"another runtime than {fit.runtime.name}")
-    if (measured.device.cpu, measured.device.machine) != (fit.device.cpu, fit.device.machine):
-        faults.append(f"another device than {fit.device.cpu or fit.device.machine}")
-    if measured.slowdown != 1.0:
-        faults.append("an emulated device")
+    faults += differences(measured, fit.device, fit.runtime)
     if faults:
         raise ProfileError(f"this profile cannot calibrate the prediction: it is of {' and '.join(faults)}")
 
 
 def _notes(structure: Profile, fit: Fit) -> Iterator[str]:
-    yield f"predicted from {len(fit.models)} models on {fit.device.cpu or fit.device.machine}: {fit.verdict}"
+    yield f"predicted from {len(fit.models)} models on {fit.device.label}: {fit.verdict}"
     if structure.source.preprocess is not None and structure.source.kind not in fit.prepare_s_per_byte:
         yield (
-            f"preparing an input from a {structure.source.kind} was not measured on this device, and is a guess: make "
-            "the fit of profiles with --input"
+            f"preparing an input from {_SOURCES[structure.source.kind]} was not measured on this device, and is a "
+            "guess: make the fit of profiles that did (--input FILE for a file)"
         )
     if fit.has_seen(structure):
         yield f"the fit was made of {structure.model_name} too, so it fits better than it would a new model"

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from partitioner.predict.codecs import reply_bytes, sent_bytes
 from partitioner.predict.features import Operator, operators_of
 from partitioner.predict.model import FloatArray, Segments
-from partitioner.profile import ALL_LOCAL, CutProfile, Profile
+from partitioner.profile import ALL_LOCAL, Profile
 
 _SHARES = {"prefix": 0.5, "suffix": 0.5, "layer": 0.5, "whole": 0.3, "local": 0.3}
 """Of a model's weight, to all rows of a kind together."""
+LEAST_S = 2e-6
+"""Shorter runs tell of the clock more than of what was run, and are not learned from."""
 _ADD_UP = 0.1
 """Layer times are learned from where their sum is within this share of the whole run: fused runtimes have none."""
 
@@ -80,18 +83,13 @@ def bounds_of(profile: Profile, operators: Sequence[Operator]) -> list[int]:
     return [0, *np.cumsum(counts).tolist()]
 
 
-def sent_bytes(cut: CutProfile) -> int:
-    """What crosses a cut before it is encoded."""
-    return sum(spec.nbytes for spec in cut.crossing)
-
-
 def _rows(profile: Profile, operators: Sequence[Operator], offset: int) -> list[Row]:
     bounds = [offset + bound for bound in bounds_of(profile, operators)]
     begin, end = bounds[0], bounds[-1]
     given = sent_bytes(profile.cuts[0])
     found: list[Row] = [("whole", begin, end, 0.0, 0.0, profile.whole.median_s)]
     for cut in profile.cuts:
-        middle, reply = bounds[min(cut.depth, len(profile.layers))], sum(spec.nbytes for spec in cut.reply)
+        middle, reply = bounds[min(cut.depth, len(profile.layers))], reply_bytes(cut)
         if cut.prefix.how == "measured" and middle > begin:
             kind = "local" if cut.name == ALL_LOCAL else "prefix"
             found.append((kind, begin, middle, given, sent_bytes(cut), cut.prefix.median_s))
@@ -101,4 +99,4 @@ def _rows(profile: Profile, operators: Sequence[Operator], offset: int) -> list[
     if abs(total_s - profile.whole.median_s) <= _ADD_UP * profile.whole.median_s:
         for index, layer in enumerate(profile.layers):
             found.append(("layer", bounds[index], bounds[index + 1], 0.0, 0.0, layer.forward.median_s))
-    return [row for row in found if row[-1] > 2e-6 and row[1] < row[2]]
+    return [row for row in found if row[-1] > LEAST_S and row[1] < row[2]]

@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from partitioner.children import Address, Device, Record, device_profile, link_to, number, worker, worker_profile
-from partitioner.errors import CleftError
+from partitioner.errors import CleftError, ProfileError
 from partitioner.link import Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.optimize.scan import Priced, choose
 from partitioner.planner import Planner
-from partitioner.predict import Fit, predicted
+from partitioner.predict import Fit, differences, predicted
 from partitioner.profile import Profile
 from partitioner.relay import Relay, Shape
 from partitioner.verify.findings import Finding, Tried, counted, finalists
@@ -122,6 +122,7 @@ def _verify_model(
                         subject=subject,
                         weights=edge.weights,
                         runtime=edge.runtime.name,
+                        is_predicted=settings.fit is not None,
                         max_deviation=settings.max_deviation,
                         link=link,
                         slowdown=slowdown,
@@ -150,7 +151,13 @@ def _profiles(
 
 
 def _predicted(subject: Subject, cloud: Profile, fit: Fit) -> Profile:
-    """The device's profile, as one who never ran the model there would have it."""
+    """The device's profile, as one who never ran the model there would have it.
+
+    Raises:
+        ProfileError: the fit is not of this machine as it runs here, so measuring would not judge it.
+    """
+    if others := differences(cloud, fit.device, fit.runtime):
+        raise ProfileError(f"what runs here is {' and '.join(others)}: give verify a fit of this machine")
     source = cloud.source
     if subject.input is not None and subject.input.suffix != ".npy":
         source = replace(source, kind="file", nbytes=subject.input.stat().st_size)
@@ -162,6 +169,7 @@ class _Configuration:
     subject: Subject
     weights: str
     runtime: str
+    is_predicted: bool
     max_deviation: float | None
     link: Link
     slowdown: float
@@ -189,6 +197,7 @@ class _Configuration:
             model=self.subject.name,
             weights=self.weights,
             runtime=self.runtime,
+            is_predicted=self.is_predicted,
             max_deviation=self.max_deviation,
             link=self.link,
             slowdown=self.slowdown,

@@ -66,12 +66,14 @@ class Finding:
     """One configuration. ``plans`` by rank: the first is the chosen one. ``link`` is the link as measured.
 
     ``runtime`` ran the device; ``max_deviation`` bounded what codecs do to the answer, None where all were exact.
+    ``is_predicted``: the device was not profiled, its times came from other models.
     """
 
     schema: str = SCHEMA
     model: str
     weights: str
     runtime: str
+    is_predicted: bool = False
     max_deviation: float | None
     link: Link
     slowdown: float
@@ -130,6 +132,7 @@ class Finding:
             "model": self.model,
             "weights": self.weights,
             "runtime": self.runtime,
+            "predicted": self.is_predicted,
             "max_deviation": self.max_deviation,
             "link": self.link.to_json(),
             "slowdown": self.slowdown,
@@ -185,6 +188,7 @@ def _finding(fields: Fields) -> Finding:
         model=fields.text("model"),
         weights=fields.text("weights"),
         runtime=fields.text("runtime"),
+        is_predicted=fields.raw("predicted") is not None and fields.flag("predicted"),
         max_deviation=fields.optional_number("max_deviation"),
         link=fields.record("link", _link),
         slowdown=fields.number("slowdown", is_over_zero=True),

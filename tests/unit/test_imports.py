@@ -57,6 +57,19 @@ def test_planning_imports_nothing_heavy_and_is_quick(command, schema):
     assert min(times_s) < LIMIT_S
 
 
+def test_planning_from_a_fit_imports_nothing_heavy():
+    given = next((GOLDEN.parents[1] / "deploy" / "fits").glob("*.ort.json")), GOLDEN / "cloud.json"
+    done = plan("cut", "--predict", str(given[0]), "--cloud", str(given[1]), "--link", "4g", "--json")
+    assert json.loads(done.stdout)["chosen"]["predicted"]
+    assert done.stderr.split() == []
+
+
+def test_fitting_says_how_many_threads_it_wants_before_numpy_is_there_to_read_it():
+    code = "import os, sys, partitioner.cli.fit; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False"]
+
+
 def test_help_imports_nothing_heavy():
     done = plan("--help")
     assert done.returncode == 0

@@ -48,7 +48,11 @@ def test_times_of_a_device_that_keeps_a_law_are_found_for_models_that_it_never_r
 def test_nothing_but_structure_is_taken_from_the_profile_that_gives_it():
     true = unseen()
     elsewhere = replace(
-        true.slowed(77.0), device=replace(true.device, cpu="another"), runtime=replace(true.runtime, name="eager")
+        true.slowed(77.0),
+        device=replace(true.device, cpu="another"),
+        runtime=replace(true.runtime, name="eager"),
+        peak_rss_bytes=7,
+        created="2020-01-01T00:00:00Z",
     )
     assert predicted(elsewhere, fitted()) == predicted(true, fitted())
 
@@ -148,8 +152,10 @@ def test_a_guess_of_the_profile_itself_counts_as_much_as_the_prediction():
 
 def test_a_profile_that_measured_nothing_calibrates_nothing():
     true, guess = unseen(), predicted(unseen(), fitted())
-    empty = predicted(true, fitted(), measured=guess)
-    assert [cut.prefix for cut in empty.cuts] == [cut.prefix for cut in guess.cuts]
+    nothing = replace(guess, cuts=(replace(guess.cuts[0], prefix=true.cuts[0].prefix), *guess.cuts[1:]))
+    empty = predicted(true, fitted(), measured=nothing)
+    assert empty.notes[-1].startswith("calibrated by 0 measured")
+    assert [cut.prefix for cut in empty.cuts[1:]] == [cut.prefix for cut in guess.cuts[1:]]
 
 
 def test_what_cannot_calibrate_is_refused():
@@ -157,8 +163,9 @@ def test_what_cannot_calibrate_is_refused():
     for wrong, why in (
         (replace(true, model_digest="0" * 64), "another model"),
         (replace(true, binding={"b": 2}), "other sizes"),
-        (replace(true, runtime=replace(true.runtime, name="eager")), "another runtime than ort"),
-        (replace(true, device=replace(true.device, cpu="Z80")), "another device than Lawful 9000"),
+        (replace(true, runtime=replace(true.runtime, name="eager")), "another runtime .eager on cpu, .*, not ort"),
+        (replace(true, device=replace(true.device, cpu="Z80")), "another device .Z80, not Lawful 9000"),
+        (replace(true, device=replace(true.device, accelerator="H9")), "another device .H9, not Lawful 9000"),
         (true.slowed(2.0), "an emulated device"),
     ):
         with pytest.raises(ProfileError, match=why):
@@ -187,8 +194,11 @@ def test_an_operator_that_was_never_seen_is_predicted_as_its_family_is():
     assert error(predicted(renamed, fitted()).whole.median_s, true.whole.median_s) < 0.5
 
 
-def test_a_model_that_was_fitted_is_known_again_with_other_weights_and_sizes():
-    assert fitted().has_seen(profile_of(network(3), "renamed", weights_seed=9))
+def test_a_model_that_was_fitted_is_known_again_with_other_weights_and_names():
+    twin = profile_of(network(3), "renamed", weights_seed=9)
+    wrapped = replace(twin, layers=tuple(replace(each, id=f"backbone.{each.id}") for each in twin.layers))
+    assert fitted().has_seen(twin)
+    assert fitted().has_seen(wrapped)
     assert not fitted().has_seen(unseen())
     assert any("was made of net3 too" in note for note in predicted(profiles()[3], fitted()).notes)
 
@@ -304,16 +314,36 @@ def test_layers_without_operations_bytes_or_weights_take_a_finite_time():
         ({"slowdown": 2.0}, "of an emulated device"),
         ({"whole": Timing(median_s=1.0, how="predicted")}, "predicted itself"),
         ({"whole": Timing(median_s=0.0)}, "without a time"),
+        ({"whole": Timing(median_s=1e-6)}, "without a time"),
+        ({"device": "accelerator"}, "of another device"),
     ],
 )
 def test_profiles_that_do_not_go_together_are_refused(change, why):
     first, *rest = profiles(5)
     if "device" in change:
-        change = {"device": replace(first.device, cpu="another")}
+        change = {"device": replace(first.device, **{change["device"]: "another"})}
     if "runtime" in change:
         change = {"runtime": replace(first.runtime, threads=2)}
     with pytest.raises(ProfileError, match=why):
         fit([*rest, replace(first, **change)])
+
+
+def test_an_error_that_nobody_measured_is_not_called_zero():
+    unknown = Timing(median_s=1.0, how="calibrated")
+    whole = [replace(each, cuts=tuple(replace(cut, prefix=unknown) for cut in each.cuts)) for each in profiles(4)]
+    found = fit(whole)
+    assert {(model.local_error, model.prefix_error) for model in found.models} == {(None, None)}
+    assert all(model.whole_error for model in found.models)
+    assert "no profile has measured it" in found.local_verdict
+    assert Fit.loads(found.dumps()) == found
+
+
+def test_preparing_an_input_that_no_fitted_model_prepared_is_a_guess_and_says_so():
+    plain = fit([replace(each, source=replace(each.source, preprocess=None)) for each in profiles(4)])
+    guess = predicted(unseen(), plain)
+    assert guess.source.preprocess is not None
+    assert guess.source.preprocess.how == "predicted"
+    assert any("preparing an input from pixels was not measured" in note for note in guess.notes)
 
 
 def test_too_few_models_or_too_old_profiles_are_refused():
@@ -334,6 +364,10 @@ def test_a_fit_survives_its_file_and_spoilt_ones_are_refused():
         ("models", [], "models is empty"),
         ("parameters", {"dense": 1e9}, "parameters"),
         ("parameters", {"dense": "x"}, "parameters"),
+        ("parameters", {"dense": 1.0}, "no s per operation"),
+        ("prepare_s_per_byte", {"pixels": -0.5}, "prepare_s_per_byte"),
+        ("ranges", None, "ranges is missing"),
+        ("ranges", {"dense rows": [True, 2.0]}, "ranges"),
         ("ranges", {"dense rows": [2.0, 1.0]}, "ranges"),
         ("codecs", [{}], "codecs"),
         ("device", None, "device"),

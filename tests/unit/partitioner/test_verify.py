@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -154,8 +155,14 @@ def test_a_summary_counts_and_takes_medians() -> None:
 
 
 def test_a_finding_is_read_back_equal() -> None:
-    for each in (SPLIT_WINS, CHOICE_WINS):
+    for each in (SPLIT_WINS, CHOICE_WINS, replace(SPLIT_WINS, is_predicted=True)):
         assert load_finding(json.dumps(each.to_json())) == each
+
+
+def test_a_finding_from_before_devices_were_predicted_was_of_a_measured_one() -> None:
+    values = SPLIT_WINS.to_json()
+    del values["predicted"]
+    assert load_finding(json.dumps(values)) == SPLIT_WINS
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,9 @@ def test_a_finding_of_another_runtime_or_bound_is_not_taken_for_this_one(
         profile_budget_s=1.0,
         time_per_config_s=1.0,
     )
-    assert _is_asked(SPLIT_WINS, [Subject(spec="net", name="net", input=None)], settings) == is_asked
+    subjects = [Subject(spec="net", name="net", input=None)]
+    assert _is_asked(SPLIT_WINS, subjects, settings) == is_asked
+    assert not _is_asked(replace(SPLIT_WINS, is_predicted=True), subjects, settings)
 
 
 def test_a_codec_that_is_not_is_told_before_anything_is_packed(capsys: pytest.CaptureFixture[str]) -> None:
