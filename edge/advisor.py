@@ -8,7 +8,7 @@ the link is measured each time. An emulated slowdown multiplies the device's pro
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from partitioner.codecmix import EXACTLY, Bound, is_exact, parse
 from partitioner.cost import IDLE, Candidate, Load, load_of
 from partitioner.errors import PlanError, ProfileError, UsageError
 from partitioner.inputs import Sample
+from partitioner.leakage import LeakageProfile
 from partitioner.link import Link
 from partitioner.measure import cache
 from partitioner.optimize.constraints import ANYTHING, Constraints
@@ -74,7 +75,7 @@ class Wish:
     @property
     def is_measured(self) -> bool:
         """Whether it takes measurements to grant it."""
-        return AUTO in (self.cut, self.codec) and self.cut != LOCAL
+        return (AUTO in (self.cut, self.codec) or self.constraints.bounds_leakage) and self.cut != LOCAL
 
     @property
     def needs_worker(self) -> bool:
@@ -221,6 +222,7 @@ class Advisor:
         slowdown: float,
         budget_s: float,
         samples: SampleSet = NO_SAMPLES,
+        leakage: LeakageProfile | None = None,
         is_fresh: bool = False,
         on_progress: OnProgress = lambda what, share: None,
     ) -> None:
@@ -229,6 +231,7 @@ class Advisor:
         self._slowdown = slowdown
         self._budget_s = budget_s
         self._samples = samples
+        self._leakage = leakage
         self._is_fresh = is_fresh
         self._on_progress = on_progress
 
@@ -246,7 +249,7 @@ class Advisor:
         return Evidence(edge=edge, cloud=cloud, link=client.measure_link(), load=load)
 
     def edge_profile(self) -> Profile:
-        """The device's own profile, measured on first use, or again where it is to be fresh."""
+        """The device's own profile, measured on first use, or again where it is to be fresh, with the leakage given."""
         digest = self._bundle.digest
         path = cache.kept_path(
             digest, self._engine.info, self._bundle.graph.example_binding, samples=self._samples.digest
@@ -255,6 +258,8 @@ class Advisor:
         if profile is None or not profile.samples:  # a worker here kept one, and judged no codecs
             profile = self._measure()
             cache.keep(path, profile.dumps())
+        if self._leakage is not None:
+            profile = replace(profile, leakage=self._leakage)
         return profile if self._slowdown == 1.0 else profile.slowed(self._slowdown)
 
     def cloud_profile(self, client: Client) -> Profile:

@@ -32,6 +32,7 @@ from partitioner.bundle import Bundle
 from partitioner.cost import IDLE, Load
 from partitioner.errors import CleftError, InputError, SegmentError, UsageError
 from partitioner.inputs import Sample
+from partitioner.leakage import LeakageProfile
 from partitioner.plan import SOURCE
 from partitioner.runtimes.opening import EngineOptions, choose, load
 from partitioner.samples import SampleSet
@@ -47,6 +48,7 @@ class Options:
     targets: tuple[str, ...]
     wish: Wish
     samples: SampleSet
+    leakage: LeakageProfile | None
     runtime: str
     engine: EngineOptions
     clock: DeviceClock
@@ -119,6 +121,7 @@ class Parts:
                 slowdown=options.clock.slowdown,
                 budget_s=options.profile_budget_s,
                 samples=options.samples,
+                leakage=options.leakage,
                 is_fresh=options.fresh_profiles,
                 on_progress=options.on_progress,
             ),

@@ -33,6 +33,7 @@ from edge.turnstile import NotWanted, Until
 from partitioner.bundle import Bundle
 from partitioner.codecmix import Bound
 from partitioner.errors import UsageError
+from partitioner.leakage import LeakageProfile
 from partitioner.optimize.constraints import ANYTHING, Constraints
 from partitioner.runtimes import Array, Engine
 from partitioner.runtimes.opening import AUTO as AUTO_RUNTIME
@@ -54,8 +55,9 @@ class Session:
         max_deviation: bound on what a codec was measured to do to the answer, in max|a-b| / max|a|.
         min_accuracy: bound on the share of labelled samples that a codec was measured to leave right.
         max_accuracy_drop: bound on how much less than the exact model's that share may be.
-        constraints: what the plan must keep on memory, bytes and layers that stay on the device.
+        constraints: what the plan must keep on memory, bytes and layers that stay on the device, and on ``leakage``.
         samples: inputs to judge codecs on, with or without labels; default: a random one.
+        leakage: what each cut of this model gives away, as ``cleft-plan leakage`` measured it.
         runtime: ``eager``, ``ort``, or ``auto`` for the fastest that is admitted; the embedded worker gets it too.
         slowdown: emulate a device that many times slower.
         deadline_s: per request, from when its plan is chosen; of one that was queued, from when it was submitted.
@@ -87,6 +89,7 @@ class Session:
         max_accuracy_drop: float | None = None,
         constraints: Constraints = ANYTHING,
         samples: SampleSet = NO_SAMPLES,
+        leakage: LeakageProfile | None = None,
         runtime: str = AUTO_RUNTIME,
         device: str = "auto",
         threads: int = 1,
@@ -114,6 +117,7 @@ class Session:
             targets=(cloud,) if isinstance(cloud, str) else tuple(cloud or ()),
             wish=Wish(cut=cut, codec=codec, codecs=chosen, bound=bound, constraints=constraints),
             samples=samples,
+            leakage=leakage,
             runtime=runtime,
             engine={"device": device, "threads": threads, "allow_ops": tuple(allow_ops)},
             clock=DeviceClock(slowdown=slowdown),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge.advisor import OnProgress
     from edge.session import Session
     from partitioner.bundle import Bundle
+    from partitioner.leakage import LeakageProfile
 
 
 def add_session_arguments(
@@ -37,6 +38,13 @@ def add_session_arguments(
     )
     add_codec_arguments(parser)
     add_constraint_arguments(parser, has_profiles=False)
+    parser.add_argument(
+        "--leakage",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a profile of the model that cleft-plan leakage wrote into: limits on leakage take one of each model",
+    )
     add_sample_arguments(parser, has_input=False)
     parser.add_argument(
         "--slowdown", type=at_least_one, default=1.0, metavar="N", help="emulate a device N times slower"
@@ -121,6 +129,7 @@ def session_of(
             args, lambda name: Cuts(bundle.graph, bundle.digest).find(name).depth, has_profiles=False
         ),
         samples=samples_of(args, bundle, has_input=False),
+        leakage=_leakage_of(args, bundle),
         runtime=args.runtime,
         device=args.device,
         threads=args.threads,
@@ -139,6 +148,22 @@ def session_of(
         notify=say,
         on_progress=on_progress,
     )
+
+
+def _leakage_of(args: argparse.Namespace, bundle: Bundle) -> LeakageProfile | None:
+    """What the files that were named say of this model."""
+    from partitioner.errors import UsageError
+    from partitioner.profiles import load_profile
+
+    for profile in map(load_profile, args.leakage):
+        if profile.model_digest == bundle.digest and profile.leakage is not None:
+            return profile.leakage
+    if args.leakage or args.max_leakage is not None or args.min_inversion_error is not None:
+        raise UsageError(
+            f"no --leakage FILE says what {bundle.name} gives away: measure it with `cleft-plan leakage MODEL "
+            "--samples DIR --profile FILE -o FILE`, of the same bundle"
+        )
+    return None
 
 
 def say(line: str) -> None:

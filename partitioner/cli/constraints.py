@@ -13,7 +13,7 @@ def add_constraint_arguments(parser: argparse.ArgumentParser, *, has_profiles: b
     """Declare the arguments that ``constraints_of`` reads.
 
     Args:
-        has_profiles: whether saved profiles are planned from, which may tell of energy and leakage, for one frame.
+        has_profiles: whether saved profiles are planned from, which may tell of energy, for one frame.
     """
     group = parser.add_argument_group("constraints", "memory is weights and the peak of what is computed")
     group.add_argument("--max-edge-memory", type=arguments.size_bytes, metavar="N", help="on the device, such as 64MB")
@@ -28,20 +28,20 @@ def add_constraint_arguments(parser: argparse.ArgumentParser, *, has_profiles: b
             metavar="J",
             help="what a frame takes from the device at most, such as 0.5J",
         )
-        group.add_argument(
-            "--max-leakage",
-            type=arguments.share,
-            metavar="X",
-            help="the input and what crosses have a distance correlation of at most this, 0 (independent) to 1 (a "
-            "copy); an indicator, no guarantee (cleft-plan leakage measures it)",
-        )
-        group.add_argument(
-            "--min-inversion-error",
-            type=arguments.share,
-            metavar="X",
-            help="a small trained inverter that sees what crosses gets at least this much of the input wrong, 0 (a "
-            "copy) to 1 (no better than the mean input); an indicator likewise",
-        )
+    group.add_argument(
+        "--max-leakage",
+        type=arguments.share,
+        metavar="X",
+        help="the input and what crosses have a distance correlation of at most this, 0 (independent) to 1 (a copy); "
+        "an indicator, no guarantee (cleft-plan leakage measures it)",
+    )
+    group.add_argument(
+        "--min-inversion-error",
+        type=arguments.share,
+        metavar="X",
+        help="a small trained inverter that sees what crosses gets at least this much of the input wrong, 0 (a copy) "
+        "to 1 (no better than the mean input); an indicator likewise",
+    )
     group.add_argument("--max-upload", type=arguments.size_bytes, metavar="N", help="bytes that leave the device")
     group.add_argument(
         "--pin",
@@ -73,8 +73,8 @@ def constraints_of(
         max_cloud_bytes=args.max_cloud_memory,
         deadline_s=args.deadline if has_profiles else None,
         max_energy_j=args.max_energy if has_profiles else None,
-        max_leakage=args.max_leakage if has_profiles else None,
-        min_inversion_error=args.min_inversion_error if has_profiles else None,
+        max_leakage=args.max_leakage,
+        min_inversion_error=args.min_inversion_error,
         max_up_bytes=args.max_upload,
         pinned=tuple(args.pin),
         min_depth=int(depth) if is_number else depth_of(depth),

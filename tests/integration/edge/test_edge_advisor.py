@@ -17,6 +17,7 @@ from partitioner import measure
 from partitioner.bundle import Bundle, cache_dir
 from partitioner.codecmix import EXACT, Bound
 from partitioner.errors import PlanError, ProfileError, UsageError
+from partitioner.leakage import CutLeakage, LeakageProfile
 from partitioner.link import PRESETS, Link
 from partitioner.optimize.constraints import Constraints
 from partitioner.profile import Profile
@@ -239,6 +240,38 @@ def test_a_named_cut_keeps_the_limits_that_the_graph_can_tell(digits: Bundle, pr
         choose(digits, profile, Wish(cut="cloud", constraints=Constraints(max_up_bytes=63)), given, FAST)
     with pytest.raises(PlanError, match="cut local does not keep --max-edge-memory 9"):
         choose(digits, profile, Wish(cut="local", constraints=Constraints(max_edge_bytes=9)), given, FAST)
+
+
+def test_what_is_measured_here_gets_the_leakage_that_is_given_and_keeps_its_limits(
+    advisor: Callable[..., Advisor], digits: Bundle, profile: Profile, cache: Path
+) -> None:
+    """After the second stage the input is hidden well enough, and what comes last takes this device too long."""
+    depths = {name: cut.depth for cut in profile.cuts for name in (cut.id, cut.name)}
+    leaks = {"after:stage1": 0.9, "after:stage2": 0.3}
+    cuts = tuple(
+        CutLeakage(cut_id=cut.id, distance_correlation=leaks[cut.name], inversion_error=1 - leaks[cut.name])
+        for cut in profile.cuts
+        if cut.name in leaks
+    )
+    leakage = LeakageProfile(samples=100, inverter="small", cuts=cuts)
+    measured = advisor(leakage=leakage).gather(FakeClient(profile.dumps(), FAST)).edge  # type: ignore[arg-type]
+    assert measured.leakage == leakage
+    assert [Profile.loads(path.read_text()).leakage for path in cache.iterdir()] == [None]
+    *rest, local = profile.cuts
+    tiring = (*rest, replace(local, prefix=local.prefix.slowed(10)))
+    known, given = replace(profile, leakage=leakage, cuts=tiring), np.zeros((8, 8, 1), np.uint8)
+    for asked in (Constraints(max_leakage=0.5), Constraints(min_inversion_error=0.6)):
+        selected = choose(digits, known, Wish(constraints=asked), given, FAST, slowdown=100)
+        assert depths[selected.cut.id] >= depths["after:stage2"]
+        assert not selected.plan.is_local
+        named = Wish(cut="after:stage2", codec="none", constraints=asked)
+        assert choose(digits, known, named, given, FAST).cut.name == "after:stage2"
+        assert choose(digits, profile, Wish(cut="local", constraints=asked), given, FAST).plan.is_local
+        for cut in ("cloud", "after:stage1"):
+            with pytest.raises(PlanError, match="no plan keeps --m"):
+                choose(digits, known, Wish(cut=cut, codec="none", constraints=asked), given, FAST)
+        with pytest.raises(UsageError, match="no profile says what a cut gives away"):
+            choose(digits, profile, Wish(cut="cloud", constraints=asked), given, FAST)
 
 
 def test_original_bytes_are_never_chosen_for_a_tensor(digits: Bundle, profile: Profile) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_support import inputs_of, records
 
 from edge.embedded import EmbeddedWorker
 from partitioner.bundle import Bundle
+from partitioner.leakage import LeakageProfile
 from partitioner.profile import Profile
 
 RUN_FIELDS = {
@@ -143,6 +145,21 @@ def test_a_plan_is_chosen_and_its_prediction_told(cleft_edge: Callable, worker: 
     assert records(out)[0]["predicted_s"] > 0  # type: ignore[operator]
 
 
+def test_a_limit_on_leakage_holds_where_the_worker_would_be_faster(
+    cleft_edge: Callable, worker: EmbeddedWorker, tmp_path: Path
+) -> None:
+    path = tmp_path / "profile.json"
+    assert cleft_edge("fetch-profile", worker.target, "--model", "digits", "-o", path, "--budget", "1s")[0] == 0
+    nothing_measured = LeakageProfile(samples=20, inverter="none", cuts=())
+    path.write_text(replace(Profile.loads(path.read_text()), leakage=nothing_measured).dumps())
+    asked = ("run", "--model", "digits", "--cloud", worker.target, "--random", 1, "--budget", "1s", "--slowdown", 100)
+    for limit, is_local in (((), False), (("--max-leakage", "0.5"), True)):
+        code, out, err = cleft_edge(*asked, "--leakage", path, *limit, "--json")
+        assert code == 0, err
+        [answer] = records(out)
+        assert (answer["cut"] == "local") == is_local
+
+
 def test_a_wrong_input_among_several_is_reported_and_the_others_answered(
     cleft_edge: Callable, worker: EmbeddedWorker, digits: Bundle, tmp_path: Path
 ) -> None:
@@ -211,6 +228,7 @@ def test_the_users_own_last_step_runs_here(
         (["run", "--model", "digits", "--random", "1", "--cut", "nowhere"], 1, "no cut 'nowhere'"),
         (["run", "--model", "digits", "--random", "1", "--codec", "gif"], 2, "no codec 'gif'"),
         (["run", "--model", "digits", "--random", "1", "--slowdown", "0.5"], 2, "1 or more"),
+        (["run", "--model", "digits", "--random", "1", "--max-leakage", "0.5"], 2, "says what digits gives away"),
         (["run", "--model", "digits", "--random", "1", "--cloud", "nonsense"], 2, "port"),
         (["run", "--model", "digits", "--random", "1", "--check", "--pin-plan"], 2, "choose one"),
         (
