@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from edge.calibration import BLIND, Course, check_scope
     from edge.radiofit import fit
     from partitioner.files import check_writable, replace_text
-    from partitioner.meters.finding import open_meter
+    from partitioner.meters import MeterError
+    from partitioner.meters.finding import AUTO, open_meter
 
     course = Course(
         idle_s=args.idle,
@@ -80,7 +81,12 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.output is not None:
         check_writable(args.output, flag="-o")
-    meter = open_meter(args.meter, blind=BLIND)
+    try:
+        meter = open_meter(args.meter, blind=BLIND)
+    except MeterError as error:
+        if args.meter != AUTO:
+            raise
+        raise MeterError(f"{error}; name a meter of the whole board, such as csv:FILE (--meter)") from error
     try:
         check_scope(meter)
         watched = _watched(args, meter, course)

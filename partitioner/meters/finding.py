@@ -37,6 +37,7 @@ class Kind:
     name: str
     maker: str
     argument: str = ""
+    scope: Scope = "board"
 
 
 KINDS: tuple[Kind, ...] = (
@@ -45,10 +46,10 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="mqtt", maker="partitioner.meters.mqtt:open_mqtt", argument="HOST:PORT/TOPIC"),
     Kind(name="ina3221", maker="partitioner.meters.ina3221:find"),
     Kind(name="pmic", maker="partitioner.meters.pmic:find"),
-    Kind(name="rapl", maker="partitioner.meters.rapl:find"),
+    Kind(name="rapl", maker="partitioner.meters.rapl:find", scope="package"),
     Kind(name="tegrastats", maker="partitioner.meters.tegrastats:find"),
     Kind(name="battery", maker="partitioner.meters.battery:find"),
-    Kind(name="nvml", maker="partitioner.meters.nvml:find"),
+    Kind(name="nvml", maker="partitioner.meters.nvml:find", scope="accelerator"),
 )
 """In the order of trust."""
 
@@ -124,7 +125,7 @@ def _auto(root: Path, blind: Collection[Scope], *, is_quick: bool) -> Meter:
     try:
         for kind in KINDS:
             if not kind.argument:
-                found.append(_working(_fitting(_look(kind, root), blind, is_quick=is_quick)))
+                found.append(_tried(kind, root, blind, is_quick=is_quick))
                 if (meter := found[-1].meter) is not None and _rank(meter) == (False, 0):
                     break
         chosen = widest(found)
@@ -141,26 +142,21 @@ def _reasons(found: Sequence[Found]) -> str:
     return "; ".join(f"{each.kind}: {each.reason}" for each in found)
 
 
-def _fitting(found: Found, blind: Collection[Scope], *, is_quick: bool) -> Found:
-    """The same, less a meter that does not see what is to be measured, or is too slow."""
+def _tried(kind: Kind, root: Path, blind: Collection[Scope], *, is_quick: bool) -> Found:
+    """A meter that works, sees what is to be measured, and is not too slow; or the reason why there is none."""
+    if kind.scope in blind:
+        return Found(kind=kind.name, reason=f"covers the {kind.scope} alone")
+    found = _look(kind, root)
     if found.meter is None:
         return found
-    info = found.meter.info
-    if info.scope in blind:
-        reason = f"covers the {info.scope} alone"
-    elif is_quick and info.period_s > SLOW_S:
-        reason = f"has a new value only every {info.period_s:.2g} s"
-    else:
-        return found
-    found.meter.close()
-    return Found(kind=found.kind, reason=reason)
+    if is_quick and (period_s := found.meter.info.period_s) > SLOW_S:
+        found.meter.close()
+        return Found(kind=kind.name, reason=f"has a new value only every {period_s:.2g} s")
+    return _working(kind, found.meter)
 
 
-def _working(found: Found) -> Found:
-    """The same, less a counter that stands still, as guests of some hypervisors see it."""
-    meter = found.meter
-    if meter is None:
-        return found
+def _working(kind: Kind, meter: Meter) -> Found:
+    """The meter, unless it is a counter that stands still, as guests of some hypervisors see it."""
     try:
         first = meter.read()
         end_s = first.end_s + STUCK_PERIODS * meter.info.period_s
@@ -170,8 +166,8 @@ def _working(found: Found) -> Found:
             time.sleep(meter.info.period_s)
     except MeterError as error:
         meter.close()
-        return Found(kind=found.kind, reason=str(error))
-    return found
+        return Found(kind=kind.name, reason=str(error))
+    return Found(kind=kind.name, meter=meter)
 
 
 def _rank(meter: Meter) -> tuple[bool, int]:

@@ -147,7 +147,7 @@ def test_rates_that_the_link_does_not_carry_are_told_of(relay: Relay, calibrate:
 @pytest.mark.parametrize(
     ("meter", "target", "reason"),
     [
-        ("auto", "127.0.0.1:1", "no meter was found: ina3221: no INA3221"),
+        ("auto", "127.0.0.1:1", "no meter was found: ina3221: no INA3221.* rapl: covers the package alone.*--meter"),
         ("rapl", "127.0.0.1:1", "rapl covers the package alone .* does not see the radio"),
         ("csv:none.csv", "127.0.0.1:1", "csv: none.csv: No such file"),
     ],
