@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from partitioner import units
 from partitioner.cost import Candidate, EnergyBreakdown
@@ -11,9 +12,11 @@ from partitioner.energy import Origin, Quantity
 from partitioner.optimize.scan import Priced
 from partitioner.planner import Breakpoint, Trade
 from partitioner.profile import Profile, Timing
-from partitioner.report.shown import Front, Plans, Rates
 from partitioner.report.words import MARKS
 from partitioner.units import digits, ms, size
+
+if TYPE_CHECKING:
+    from partitioner.report.shown import Front, Plans, Rates
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows."""

@@ -14,7 +14,7 @@ import pytest
 from partitioner.cost import IDLE, RadioUse
 from partitioner.leakage import CutLeakage, LeakageProfile
 from partitioner.optimize.constraints import Constraints
-from partitioner.optimize.objectives import Latency, Lexicographic, Objective, Upload, objective_of
+from partitioner.optimize.objectives import Energy, Latency, Lexicographic, Objective, Upload, objective_of
 from partitioner.planner import Planner
 from partitioner.profile import Profile, Timing
 from partitioner.radio import RADIOS
@@ -149,6 +149,24 @@ def test_of_equally_good_plans_it_takes_the_same(seed: int, browser: Chromium, w
         for bound in (0.8, 0.6, 0.4):
             asked = [replace(each, max_leakage=bound) for each in situations(rng, COUNT, is_round=True)]
             assert shown(browser, asked, wanted.objective) == planned(wanted, asked, wanted.objective)
+
+
+@pytest.mark.parametrize("has_energy", [True, False])
+def test_what_no_plan_beats_is_the_planners_front(
+    has_energy: bool, browser: Chromium, written: Written, densenet: Profile, slow_densenet: Profile
+) -> None:
+    edge = slow_densenet if has_energy else replace(slow_densenet, energy=None)
+    planner = Planner.from_profiles(edge, densenet, codecs=None, down_per_up=RATIO)
+    by: list[Objective] = [Latency(), Energy() if has_energy else Upload()]
+    browser.open(written(planner, edge, densenet))
+    asked = list(situations(np.random.default_rng(6), 30))
+    told = browser.call("(all) => all.map((each) => cleft.front(each))", [each.situation for each in asked])
+    sizes = set()
+    for each, points in zip(asked, told, strict=True):  # type: ignore[call-overload]
+        trades = planner.front(by, each.link, each.load)
+        assert sorted(map(tuple, points)) == sorted({trade.scores for trade in trades})
+        sizes.add(len(points))
+    assert len(sizes) > 1
 
 
 def test_a_score_at_the_very_end_of_a_tolerance_is_within_it(browser: Chromium, written: Written) -> None:

@@ -30,6 +30,7 @@ _SCRIPTS = (
     "cutschart.js",
     "layerschart.js",
     "rateschart.js",
+    "frontchart.js",
     "tables.js",
     "telling.js",
     "bars.js",

@@ -17,6 +17,7 @@ class Page {
     const { low, high, per } = SLIDERS.up;
     const rates = { low: low * per, high: high * per };
     this.ratesChart = new RatesChart(byId("rates-chart"), rates, this.layers, facts.frozen.length);
+    this.frontChart = new FrontChart(byId("front-chart"), facts.has_energy);
     this.tables = new Tables(facts, this.plans);
     this.glance = new Glance(facts, this.plans, this.layers);
     this.comparison = new Comparison(byId("rows"));
@@ -58,6 +59,7 @@ class Page {
     this.layersChart?.draw(answer.cut.depth);
     this.#look(looked ?? answer.cut);
     this.#rates();
+    this.#front();
     this.tables.show(answer);
     clearTimeout(this.rest);
     this.rest = setTimeout(() => this.#rest(), REST_MS);
@@ -93,6 +95,20 @@ class Page {
     say(byId("span"), spanOf(this.found.spans, situation, this.answer.cut));
   }
 
+  #front() {
+    const { plans, answer, facts } = this;
+    const costs = facts.has_energy ? answer.energiesJ : plans.all.up_bytes;
+    const point = (row) => {
+      const cut = plans.cutOfRow.get(row);
+      return { latencyS: answer.pricesS[row], cost: costs[row], name: cut.isAllCloud ? "cloud" : cut.short };
+    };
+    const isShown = (cost) => isKept(answer, cost) && !Number.isNaN(costs[cost.row]);
+    const cuts = [...answer.costs.values()].filter(isShown).map(({ row }) => point(row));
+    const front = plans.front(answer, this.situation.leakage);
+    this.frontChart.draw(cuts, front.map(point), point(answer.row));
+    say(byId("front-said"), frontOf(plans, answer, front, facts));
+  }
+
   #tellWhatItIs() {
     const { title, model, edge, cloud } = this.facts;
     const sides = [edge, cloud].filter(Boolean);
@@ -102,6 +118,7 @@ class Page {
     say(byId("made"), `${days.length ? `Measured ${days.join(" and ")}. ` : ""}Model ${model.digest.slice(0, 12)}. `
       + "Made by cleft-plan show; computed in this page, nothing is sent anywhere.");
     for (const { name, label } of KINDS) element(byId("legend"), "li", name, label);
+    say(byId("front-title"), `Latency against ${this.facts.has_energy ? "energy" : "bytes sent"}`);
     const lines = { best: "best plan", local: "all on the device", cloud: "all in the cloud" };
     for (const [name, label] of Object.entries(lines)) element(byId("rates-legend"), "li", `line ${name}`, label);
     byId("look").max = this.plans.cuts.length - 1;
@@ -159,6 +176,7 @@ class Page {
     this.cutsChart.resize(width);
     this.layersChart?.resize(width);
     this.ratesChart.resize(width);
+    this.frontChart.resize(width);
     this.draw();
   }
 }
@@ -185,10 +203,18 @@ function at(situation, { objective: name = page.situation.objective, ...limits }
   };
 }
 
+/** The latencies and energies (bytes sent, where nobody knows energies) of what no plan beats in a situation. */
+function front(situation, leakage = facts.max_leakage) {
+  const wanted = { ...page.situation.wanted, leakage };
+  const answer = page.plans.answer(situation, wanted);
+  const costs = facts.has_energy ? answer.energiesJ : page.plans.all.up_bytes;
+  return page.plans.front(answer, leakage).map((row) => [answer.pricesS[row], costs[row]]);
+}
+
 /** The candidates that are chosen among within a bound on what crosses: their places among all. */
 function frozen(leakage) {
   page.plans.bind(leakage);
   return page.plans.frozen.rows;
 }
 
-globalThis.cleft = Object.freeze({ at, frozen });
+globalThis.cleft = Object.freeze({ at, front, frozen });

@@ -112,6 +112,20 @@ class Plans {
         || answer.pricesS[rank(a)] - answer.pricesS[rank(b)]);
   }
 
+  /** The rows that no other allowed one beats by latency and by energy (bytes sent, where nobody knows energies). */
+  front({ pricesS, energiesJ, within }, leakage) {
+    const costs = this.facts.has_energy ? energiesJ : this.all.up_bytes;
+    const isKept = (row) => this.candidates[row].is_allowed && this.isTight(row, leakage)
+      && (within === null || within[row]) && !Number.isNaN(costs[row]);
+    const kept = this.all.rows.filter(isKept).sort((a, b) => pricesS[a] - pricesS[b] || costs[a] - costs[b]);
+    let least = Infinity;
+    return kept.filter((row) => {
+      const isUnbeaten = costs[row] < least;
+      least = Math.min(least, costs[row]);
+      return isUnbeaten;
+    });
+  }
+
   /** What is best at every uplink: spans of cuts, and latencies of the cloud, the device and the best at ``values``. */
   rates(values, atUplink, wanted) {
     this.bind(wanted.leakage);

@@ -1,6 +1,7 @@
 /* What the page says in words: verdicts, reasons and where figures come from. Nothing here touches the page. */
 
 const WORTHWHILE = 1.1;
+const MOST_TOLD = 6;
 
 /** What a cut is called in a sentence. */
 function called(cut) {
@@ -91,6 +92,18 @@ function spanOf(spans, situation, cut) {
     : isLast ? `from ${mbit(from)} on` : `from ${mbit(from)} to ${mbit(to)}`;
   const down = situation.follows ? `, the downlink ${short(situation.ratio)} times as fast` : "";
   return `${called(cut)}: best ${range}${down}.`;
+}
+
+/** What no plan beats, in a sentence. */
+function frontOf(plans, answer, front, facts) {
+  const cost = (row) => (facts.has_energy ? markedJ(plans.candidates[row], answer.energiesJ[row])
+    : size(plans.all.up_bytes[row]));
+  const told = front.slice(0, MOST_TOLD).map((row) => (
+    `${called(plans.cutOfRow.get(row))} (${marked(plans.candidates[row], answer.pricesS[row])}, ${cost(row)})`
+  ));
+  const rest = front.length > MOST_TOLD ? `, and ${front.length - MOST_TOLD} more` : "";
+  if (!told.length) return "No plan keeps the limits.";
+  return `No plan is better in both than ${told.join(", ")}${rest}.`;
 }
 
 /** A machine and its runtime in a few words. */

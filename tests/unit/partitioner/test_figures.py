@@ -20,15 +20,15 @@ from partitioner.report.shown import Plans, plans_of
 
 pytest.importorskip("matplotlib")
 
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from partitioner.report.figures import FIGURES  # noqa: E402
-from partitioner.report.figures_axes import HATCHES, shortened, spans_of, style  # noqa: E402
-from partitioner.report.figures_cuts import draw_cuts  # noqa: E402
-from partitioner.report.figures_layers import draw_layers  # noqa: E402
-from partitioner.report.figures_pareto import draw_pareto  # noqa: E402
-from partitioner.report.figures_rates import draw_rates  # noqa: E402
+from partitioner.report.figures import FIGURES
+from partitioner.report.figures_axes import HATCHES, shortened, spans_of, style
+from partitioner.report.figures_cuts import draw_cuts
+from partitioner.report.figures_layers import draw_layers
+from partitioner.report.figures_pareto import draw_pareto
+from partitioner.report.figures_rates import draw_rates
 
 
 @pytest.fixture(autouse=True)
