@@ -1,7 +1,7 @@
 """Two profiles of one model as a figure: the time of every layer on both, and below it their ratio.
 
-The ratio stands on an axis of doublings. A layer whose difference is no more than noise, or was not measured, is drawn
-in grey: its ratio means nothing.
+The ratio stands on an axis of doublings, of powers of ten where these are many. A layer whose difference is no more than
+noise, or was not measured, is drawn in grey: its ratio means nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from partitioner.units import digits
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
+
+_DOUBLINGS = 64
+"""How many times the least ratio the largest one is, from which doublings are too many to name."""
 
 
 def draw_comparison(figure: FigureBase, found: Comparison) -> None:
@@ -76,7 +79,9 @@ def _draw_times(axes: Axes, found: Comparison) -> None:
 
 def _draw_ratios(axes: Axes, layers: Sequence[LayerPair]) -> None:
     shown = [(index, each.forward) for index, each in enumerate(layers) if each.forward.ratio]
-    axes.set_yscale("log", base=2)
+    low, high = _reach([pair.ratio for _, pair in shown if pair.ratio])
+    base = 2 if high < _DOUBLINGS * low else 10
+    axes.set_yscale("log", base=base)
     axes.axhline(1, color=BLACK, lw=0.7)
     for colour, label, verdicts in (
         (BLUE, "B takes less", ("less",)),
@@ -90,9 +95,8 @@ def _draw_ratios(axes: Axes, layers: Sequence[LayerPair]) -> None:
         axes.vlines(at, 1, ratios, color=colour, lw=1.2 if len(layers) <= MOST_LABELS else 0.7)
         axes.plot(at, ratios, ls="none", marker="o", ms=3.2 if len(layers) <= MOST_LABELS else 1.8, color=colour,
                   label=label, gid=f"ratio-{verdicts[0]}")  # fmt: skip
-    low, high = _reach([pair.ratio for _, pair in shown if pair.ratio])
     axes.set_ylim(low, high)
-    plain_logarithmic(axes.yaxis, "×", base=2)
+    plain_logarithmic(axes.yaxis, "×", base=base)
     axes.set_ylabel("time, B / A")
     explain_above(axes, columns=3)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,23 @@ def test_a_picture_of_two_profiles_shows_their_ratios(files: tuple[Path, Path, P
     points = [line for line in ratio_axes.lines if str(line.get_gid()).startswith("ratio-")]
     assert [line.get_gid() for line in points] == ["ratio-more"]
     assert math.isclose(float(points[0].get_ydata()[0]), 3.0)
+
+
+@pytest.mark.parametrize(("shares", "unit"), [((0.5, 2.0), 2.0), ((0.001, 2.0), 10.0)])
+def test_ratios_stand_on_doublings_or_on_powers_of_ten(shares: tuple[float, ...], unit: float) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from partitioner.report.figures_compare import draw_comparison
+
+    a = edge_profile()
+    layers = tuple(replace(a.layers[0], id=f"l{index}", forward=timing(4.0)) for index in range(len(shares)))
+    a = replace(a, layers=layers)
+    b = replace(
+        a, layers=tuple(replace(each, forward=timing(4.0 * share)) for each, share in zip(layers, shares, strict=True))
+    )
+    figure = Figure()
+    draw_comparison(figure, compare(a, b))
+    ticks = [tick for tick in figure.axes[1].get_yticks() if 0.9 * shares[0] < tick < 1.1 * shares[1]]
+    assert 1.0 in ticks
+    assert {round(high / low, 6) for low, high in pairwise(ticks)} == {unit}
