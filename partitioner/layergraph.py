@@ -17,9 +17,11 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from partitioner.dims import Binding, shape_of
-from partitioner.graph import Graph, is_size
+if TYPE_CHECKING:
+    from partitioner.dims import Binding
+    from partitioner.graph import Graph
 
 INPUT = -1
 """The producer of a model's input: no layer, always on the edge."""
@@ -149,6 +151,8 @@ def layer_graph(graph: Graph, binding: Binding) -> LayerGraph:
 
 
 def _flow(graph: Graph, binding: Binding, name: str, producer: int, readers: Set[int], *, is_output: bool) -> Flow:
+    from partitioner.dims import shape_of
+
     value = graph.value_of(name)
     return Flow(
         name=name,
@@ -179,6 +183,8 @@ def _storages(graph: Graph) -> dict[str, _Storage]:
 
 def _reads(graph: Graph, names: Iterable[str]) -> list[str]:
     """Tensors in layers, inputs, and numbers from data that these names stand for; what is replicated is walked."""
+    from partitioner.graph import is_size
+
     found: dict[str, None] = {}
     seen: set[str] = set()
     stack = list(names)
