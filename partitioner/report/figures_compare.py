@@ -1,7 +1,7 @@
 """Two profiles of one model as a figure: the time of every layer on both, and below it their ratio.
 
-The ratio stands on an axis of doublings, of powers of ten where these are many. A layer whose difference is no more than
-noise, or was not measured, is drawn in grey: its ratio means nothing.
+The ratio stands on an axis of doublings, of powers of ten where these are many. A layer whose difference is no more
+than noise, or was not measured, is drawn in grey: its ratio means nothing.
 """
 
 from __future__ import annotations

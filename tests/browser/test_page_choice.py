@@ -75,6 +75,8 @@ def test_it_does_by_several_objectives_and_a_radio_that_falls_asleep(
     )
     browser.open(written(planner, slow_densenet, densenet))
     assert browser.evaluate("document.querySelector('#objectives input:checked').value") == planner.objective.name
+    browser.show(360, 760, mobile=True)
+    assert browser.evaluate("document.documentElement.scrollWidth <= 360") is True  # however long its name is
     assert check(browser, planner, planner.objective, seed=2) >= 2
 
 
