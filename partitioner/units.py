@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 
 def digits(value: float) -> str:
@@ -47,6 +46,8 @@ def size(nbytes: float) -> str:
 
 def size_flag(nbytes: int, *, is_rounded: bool = False) -> str:
     """A size as a flag takes it back: exact (``1kB``, ``64KiB``, ``11852448``), or rounded up to four digits."""
+    from fractions import Fraction
+
     if is_rounded:
         step = 10 ** max(0, len(str(nbytes)) - 4)
         nbytes = -(-nbytes // step) * step
