@@ -3,8 +3,8 @@
 Prefixes and suffixes that were measured all the same stand as they are, and calibrate the others: the ratio of measured
 to predicted time is interpolated over the predicted time between them, and held beyond the last. Where the profile that
 has them infers the others too, from its layer times, the geometric mean of both guesses is taken: they err in different
-ways. On 22 networks held out, fronts were off by 6.8 % in the median without any, by 2 to 3 % with one in the middle and
-by about 2 % with three spread evenly (ONNX Runtime; 9.5 %, 4 to 5 % and 2 % eagerly).
+ways. On 22 networks held out, fronts were off by 6.8 % in the median without any, by 2 to 3 % with one in the middle
+and by 2 % with three spread evenly (ONNX Runtime; 9.5 %, 4 to 5 % and 2 % eagerly).
 """
 
 from __future__ import annotations
