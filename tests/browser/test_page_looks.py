@@ -44,6 +44,20 @@ def assert_fits(browser: Chromium) -> None:
     assert small == []
 
 
+def test_no_size_makes_the_page_complain_to_the_console(browser: Chromium, path: Path) -> None:
+    watch = "window.told = []; addEventListener('error', (event) => told.push(event.message))"
+    added = browser.send("Page.addScriptToEvaluateOnNewDocument", source=watch)
+    try:
+        browser.show(390, 760, mobile=True)
+        browser.open(path)
+        for width in (1300, 390):
+            browser.show(width, 760)
+            browser.settle()
+        assert browser.evaluate("told") == []
+    finally:
+        browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+
+
 def test_on_a_phone_the_answer_stays_in_sight_while_sliders_are_moved(browser: Chromium, path: Path) -> None:
     browser.show(360, 760, mobile=True)
     browser.open(path)

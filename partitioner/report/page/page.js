@@ -132,7 +132,8 @@ class Page {
       this.situation.readAddress(location.hash.slice(1));
       this.draw();
     });
-    new ResizeObserver(() => this.#resize()).observe(byId("costs"));
+    // In the next frame: what is drawn changes sizes again, which may not happen while they are being told.
+    new ResizeObserver(() => requestAnimationFrame(() => this.#resize())).observe(byId("costs"));
   }
 
   /** Cuts are looked at by pointing, and stay so by a press or by keys until the best one is pressed, or Escape. */
@@ -177,7 +178,7 @@ class Page {
     this.layersChart?.resize(width);
     this.ratesChart.resize(width);
     this.frontChart.resize(width);
-    this.draw();
+    this.#draw();
   }
 }
 
