@@ -113,7 +113,8 @@ def energy_of(
         try:
             return _measured(args, meter, bundle, engine, profile, samples)
         except MeterError as error:
-            warn(f"energy is {'unavailable' if args.power is None else 'assumed'}: {error}")
+            reason = str(error) if meter.info.kind in str(error) else f"{meter.info.kind}: {error}"
+            warn(f"energy is {'unavailable' if args.power is None else 'assumed'}: {reason}")
     if args.power is None:
         return None
     from partitioner.assumed import assumed_energy

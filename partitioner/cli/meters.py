@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, read and print."""
+    """Look, read and print. A meter that was named and tells nothing is a failure; one that was only looked for is not."""
     with _opened(args.meters, args.root) as found:
         if args.watch:
             with contextlib.suppress(KeyboardInterrupt):
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             _print(seen)
             if not args.meters:
                 print(f"auto takes {auto}" if auto else f"no meter works here: {_ASSUME}")
-    return 0
+    return 1 if args.meters and any(each.power_w is None for each in seen) else 0
 
 
 def answer(seen: Sequence[Seen], *, auto: str | None = None) -> dict[str, object]:

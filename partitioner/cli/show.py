@@ -277,7 +277,7 @@ def _notes(shown: Shown) -> list[str]:
         ]
         notes += tables.explained(origins)
     else:
-        noise = noise_of({"device": edge})
+        noise = noise_of({"the device": edge})
         notes = [*([noise] if noise else []), *tables.explained(origins | energies)]
     if edge.whole.median_s > 0 and edge.layers:
         total_s = _layers_s(edge)

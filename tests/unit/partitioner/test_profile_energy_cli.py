@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from partitioner.cli import main
-from partitioner.meters import MeterForbidden, rapl
+from partitioner.cli import energy, main
+from partitioner.meters import MeterError, MeterForbidden, rapl
 from partitioner.profile import Profile
 from tests import every_cut
 from tests.live_boards import INA3221, LiveBoard
@@ -99,6 +99,16 @@ def test_a_slow_sensor_is_not_waited_for_beyond_the_budget(bundle, root, capsys)
     assert time.monotonic() - begun_s < 20
     assert found.energy is None
     assert "a new value only every 0.422 s: measuring with it takes --energy-budget" in warned
+
+
+def test_the_meter_that_fell_silent_is_named(bundle, root, capsys, monkeypatch):
+    def fail(*_):
+        raise MeterError("it has said nothing for 6 s")
+
+    monkeypatch.setattr(energy, "_measured", fail)
+    board("orin-nano", root)
+    _, warned = profile(capsys, bundle, *BRIEF, "--energy", "ina3221")
+    assert "warning: energy is unavailable: ina3221: it has said nothing for 6 s" in warned
 
 
 def test_a_meter_that_was_named_and_is_missing_is_an_error_before_anything_is_measured(bundle, root, capsys):

@@ -58,6 +58,12 @@ def test_a_profile_alone_shows_its_layers(edge: str, capsys: pytest.CaptureFixtu
     assert any("no energy" in line for line in lines)
 
 
+def test_a_noisy_profile_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy = replace(edge_profile(), noisy=True, noise_ratio=0.5)
+    assert main(["show", written(noisy, tmp_path / "edge.json")]) == 0
+    assert "whole runs varied much when the device's (50.0 %) profile was made" in capsys.readouterr().out
+
+
 def test_machines_get_every_layer_and_no_plans_without_a_worker(edge: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(capsys, edge)
     layer = json.loads(edge_profile().dumps())["layers"][0]

@@ -91,6 +91,13 @@ def test_a_meter_that_is_named_must_be_there(tmp_path, capsys):
     assert "did you mean 'battery'?" in capsys.readouterr().err
 
 
+def test_a_meter_that_is_named_must_tell_something(tmp_path, capsys):
+    root = str(board("x86-server", tmp_path))
+    assert main(["meters", "rapl", "--root", root, "--json"]) == 1
+    (zone,) = json.loads(capsys.readouterr().out)["meters"]
+    assert "rapl is stuck" in zone["reason"]
+
+
 def test_watching_tells_a_line_each_time(tmp_path, capsys):
     root = str(board("macbook", tmp_path))
     assert main(["meters", "--watch", "--every", "20ms", "--count", "3", "--root", root]) == 0
