@@ -131,12 +131,13 @@ def packed_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bun
 
 
 def _children() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children(recursive=True) if not _is_tracker(each)]
+    return [each for each in psutil.Process().children(recursive=True) if not _is_of_the_run(each)]
 
 
-def _is_tracker(process: psutil.Process) -> bool:
+def _is_of_the_run(process: psutil.Process) -> bool:
+    """Python's own tracker, and the browser's processes, which come and go until the page's tests end it."""
     try:
-        return any("resource_tracker" in part for part in process.cmdline())
+        return process.name().startswith("chrom") or any("resource_tracker" in part for part in process.cmdline())
     except psutil.Error:
         return True
 

@@ -21,7 +21,7 @@ from tests.browser.chromium import Chromium, find_chromium
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     path = find_chromium()
     if path is None:
