@@ -53,7 +53,7 @@ class SegmentError(CleftError):
 
 
 class ProfileError(CleftError):
-    """A profile is missing, corrupt, of another version, or of another model."""
+    """A profile, a fit or a radio is missing, corrupt, of another version, or of another model."""
 
 
 class PlanError(CleftError):

@@ -8,6 +8,7 @@ negative, infinite or of another version gets through. Times are seconds, sizes 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -57,6 +58,7 @@ MAX_TEXT_CHARS = 64 * 2**20
 SourceKind = Literal["file", "pixels", "tensor"]
 Weights = Literal["trained", "random", "given"]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FAMILY = "cleft.profile/"
 _VERSION = 2
 
@@ -244,6 +246,7 @@ def _profile(fields: Fields) -> Profile:
         leakage=fields.optional("leakage", read_leakage),
         notes=() if fields.raw("notes") is None else fields.texts("notes"),
     )
+    _check_names(fields, profile)
     _check_flows(fields, profile)
     _check_cuts(fields, profile.cuts)
     _check_energy(fields, profile)
@@ -259,6 +262,22 @@ def _check_schema(schema: str) -> None:
         raise RecordError([f"its schema {schema} is newer than this program, which reads {SCHEMA}"])
     if int(version) < _VERSION:
         raise RecordError([f"its schema {schema} is older than {SCHEMA}"])
+
+
+def _check_names(fields: Fields, profile: Profile) -> None:
+    """What is shown on terminals holds nothing that steers them: a worker's profile is not ours."""
+    device = profile.device
+    shown = {
+        "model_name": (profile.model_name,),
+        "device": (device.name, device.machine, device.cpu, device.accelerator),
+        "runtime": (profile.runtime.name, profile.runtime.device),
+        "notes": profile.notes,
+        "layers": tuple(text for layer in profile.layers for text in (layer.id, layer.name, layer.kind)),
+        "cuts": tuple(text for cut in profile.cuts for text in (cut.name, *cut.aliases)),
+    }
+    for key, texts in shown.items():
+        if any(map(_CONTROL.search, texts)):
+            fields.fault(key, "holds control characters")
 
 
 def _check_flows(fields: Fields, profile: Profile) -> None:

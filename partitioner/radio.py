@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from partitioner.energy import ORIGINS, Origin
-from partitioner.errors import UsageError
+from partitioner.errors import ProfileError, UsageError
 from partitioner.link import BYTES_PER_MBIT, Link
 from partitioner.records import Fields, RecordError, read
 from partitioner.records import to_json as json_of
@@ -132,7 +132,7 @@ class RadioModel:
         """Check JSON values and build the radio.
 
         Raises:
-            UsageError: they are no radio, or of another version, or have faults; all are named.
+            ProfileError: they are no radio, or of another version, or have faults; all are named.
         """
         return RadioModel.loads(json.dumps(value))
 
@@ -141,12 +141,12 @@ class RadioModel:
         """Read JSON text.
 
         Raises:
-            UsageError: it is truncated or no JSON, or anything that ``from_json`` refuses.
+            ProfileError: it is truncated or no JSON, or anything that ``from_json`` refuses.
         """
         try:
             return read(text, _radio, max_chars=MAX_TEXT_CHARS)
         except RecordError as faults:
-            raise UsageError(
+            raise ProfileError(
                 f"this radio cannot be used: {faults}; `cleft-edge calibrate-radio` fits a new one"
             ) from faults
 
@@ -159,6 +159,9 @@ def _radio(record: Fields) -> RadioModel:
     schema = record.text("schema")
     if schema != SCHEMA:
         raise RecordError([f"its schema is {schema[:60]!r}, not {SCHEMA!r}" if schema else "it names no schema"])
+    for rate in ("max_up_mbit", "max_down_mbit"):
+        if record.raw(rate) == 0:
+            record.fault(rate, "is 0, not null or a number over 0")
     return RadioModel(
         name=record.text("name"),
         up_w_per_mbit=record.number("up_w_per_mbit"),

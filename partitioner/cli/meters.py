@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, read and print. A meter that was named and tells nothing is a failure; one that was only looked for is not."""
+    """Look, read and print. A meter that was named and tells nothing is a failure; one that was looked for is not."""
     with _opened(args.meters, args.root) as found:
         if args.watch:
             with contextlib.suppress(KeyboardInterrupt):

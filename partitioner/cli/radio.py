@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from partitioner.cli import arguments
 from partitioner.cost import RadioUse
-from partitioner.errors import UsageError
+from partitioner.errors import ProfileError, UsageError
 from partitioner.link import Link
 from partitioner.profile import Profile
 from partitioner.radio import MAX_TEXT_CHARS, NO_RADIO, RADIOS, RadioModel
@@ -42,7 +42,8 @@ def radio_of(args: argparse.Namespace) -> RadioUse:
     """The radio that the arguments describe, and how often it is used.
 
     Raises:
-        UsageError: it is neither a preset nor a file that can be read, or the file holds no radio.
+        UsageError: it is neither a preset nor a file that can be read.
+        ProfileError: the file holds no radio.
     """
     preset: str | None = getattr(args, "link", None)
     return _use(args, preset or NO_RADIO.name)
@@ -93,5 +94,5 @@ def _load(path: str) -> RadioModel:
         ) from error
     try:
         return RadioModel.loads(text)
-    except UsageError as error:
-        raise UsageError(f"--radio {path}: {error}") from error
+    except ProfileError as error:
+        raise ProfileError(f"--radio {path}: {error}") from error

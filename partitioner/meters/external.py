@@ -11,7 +11,6 @@ meter that fell silent must not be taken for a device that draws the same all th
 from __future__ import annotations
 
 import json
-import math
 import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,6 +45,11 @@ class Value:
         return Reading(begin_s=begin_s, end_s=end_s, power_w=self.power_w, counter_j=self.counter_j)
 
 
+MOST_W = 1e6
+MOST_J = 1e15
+"""A megawatt, and what it makes in thirty years: more is no device, but a number of something else."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """What a number is of, and how many watts or joules one of it is."""
@@ -57,11 +61,13 @@ class Unit:
         """The number in watts or joules.
 
         Raises:
-            MeterError: it is negative or not finite.
+            MeterError: it is negative, no number, or more than any device takes.
         """
-        if not 0 <= number < math.inf:
+        if number < 0:
             raise MeterError(f"it tells {number:g}; power and energy are 0 or more (is it wired the wrong way round?)")
         scaled = number * self.scale
+        if not scaled <= (MOST_W if self.is_power else MOST_J):
+            raise MeterError(f"it tells {number:g}, which is no power or energy of a device")
         return Value(power_w=scaled) if self.is_power else Value(counter_j=scaled)
 
 

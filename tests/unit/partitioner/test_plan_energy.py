@@ -337,12 +337,13 @@ def test_a_radio_comes_from_a_file(files, tmp_path, capsys):
         ({"intervals": {"base_w": "wide"}}, "intervals.base_w is no number"),
         ({"intervals": {"colour": 1}}, "intervals.colour"),
         ({"tail_w": None}, "tail_w is null"),
+        ({"max_up_mbit": 0}, "max_up_mbit is 0, not null or a number over 0"),
     ],
 )
 def test_a_faulty_radio_file_is_refused_in_one_line(files, tmp_path, capsys, change, said):
     path = tmp_path / "radio.json"
     path.write_text(json.dumps(RADIOS["4g"].to_json() | change))
-    assert main(["cut", *files, "--link", "4g", "--radio", str(path)]) == 2
+    assert main(["cut", *files, "--link", "4g", "--radio", str(path)]) == 1
     refusal = capsys.readouterr().err
     assert said in refusal
     assert refusal.count("\n") == 1
