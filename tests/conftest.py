@@ -33,11 +33,16 @@ TOGETHER = (
     "property/",
     "unit/partitioner/",
     "unit/protos/",
-    "integration/test_every_",
+    "integration/test_branch_candidates",
     "integration/test_bundle_elsewhere",
+    "integration/test_every_",
+    "integration/test_fit_runs",
+    "integration/test_json_schemas",
+    "integration/test_leakage_runs",
+    "integration/test_without_torch",
 )
-"""What may run beside other tests: it computes, and neither keeps time nor has processes of its own. A new folder is on
-the safe side until somebody names it here."""
+"""What may run beside other tests: it computes, and keeps no time. A new folder is on the safe side until it is named
+here."""
 APART = ("unit/partitioner/test_measure", "unit/partitioner/test_energy_measured", "unit/partitioner/test_relay")
 
 GRACE_S = 5.0
