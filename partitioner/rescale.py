@@ -13,10 +13,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from partitioner.dims import shape_of
 from partitioner.energy import EnergyProfile
 from partitioner.errors import ProfileError
-from partitioner.graph import Layer, Value
+from partitioner.graph import Layer
 from partitioner.plan import SOURCE
 from partitioner.profile import (
     CodecCost,
@@ -90,8 +89,8 @@ def _cut(before: CutProfile, cut: Cut, cost: CutCost, new: Cuts) -> CutProfile:
     down_header_bytes = max(0, before.reply_cost.up_bytes - down_bytes)
     return replace(
         before,
-        crossing=_specs(cut.crossing, new),
-        reply=_specs(new.reply(cut), new),
+        crossing=new.specs(cut.crossing),
+        reply=new.specs(new.reply(cut)),
         edge_flops=cost.edge_flops,
         cloud_flops=cost.cloud_flops,
         edge_peak_bytes=cost.edge_peak_bytes,
@@ -102,7 +101,7 @@ def _cut(before: CutProfile, cut: Cut, cost: CutCost, new: Cuts) -> CutProfile:
             each if each.codec.startswith(SOURCE) else _coded(each, up_bytes, cost.up_bytes, up_header_bytes)
             for each in before.codecs
         ),
-        tensor_codecs=_tensor_codecs(before, _specs(cut.crossing, new)),
+        tensor_codecs=_tensor_codecs(before, new.specs(cut.crossing)),
         reply_cost=_coded(before.reply_cost, down_bytes, cost.down_bytes, down_header_bytes),
     )
 
@@ -168,15 +167,3 @@ def _never_falling(energy: EnergyProfile, ratios: Mapping[str, float]) -> dict[s
         most_j = min(most_j, energy_j * ratio)
         found[cut_id] = most_j / energy_j if energy_j > 0 else ratio
     return found
-
-
-def _specs(values: tuple[Value, ...], new: Cuts) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=value.dtype,
-            shape=shape_of(value.shape, new.binding),
-            nbytes=value.nbytes(new.binding),
-        )
-        for value in values
-    )

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
-from partitioner.cutprofile import ALL_CLOUD, ALL_LOCAL
-from partitioner.dims import Binding
+from partitioner.cutprofile import ALL_CLOUD, ALL_LOCAL, TensorSpec
+from partitioner.dims import Binding, shape_of
 from partitioner.errors import PlanError
 from partitioner.graph import Graph, Layer, Value
 from partitioner.layergraph import UPTO, LayerGraph, closed_set_id, layer_graph
@@ -200,6 +200,14 @@ class Cuts:
     def reply(self, cut: Cut) -> tuple[Value, ...]:
         """What comes down; a number is a tensor of no axes."""
         return tuple(self.graph.value_of(name) for name in cut.reply)
+
+    def specs(self, values: Iterable[Value]) -> tuple[TensorSpec, ...]:
+        """Tensors with their sizes bound."""
+        bound = self.binding
+        return tuple(
+            TensorSpec(name=each.name, dtype=each.dtype, shape=shape_of(each.shape, bound), nbytes=each.nbytes(bound))
+            for each in values
+        )
 
     def _cut(self, kept: Collection[int]) -> Cut:
         """The cut of a closed set of layers, by their indices."""

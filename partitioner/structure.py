@@ -6,15 +6,15 @@ unknown is left at zero and marked ``predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from partitioner.cutprofile import ALL_CLOUD, CodecCost, CutProfile, TensorSpec, Timing
+from partitioner.cutprofile import ALL_CLOUD, CodecCost, CutProfile, Timing
 from partitioner.dims import Binding, shape_of
-from partitioner.graph import Graph, Layer, Node, Value
+from partitioner.graph import Graph, Layer, Node
 from partitioner.layers import short_op
 from partitioner.plan import SOURCE
 from partitioner.profile import DeviceInfo, LayerProfile, Profile, RuntimeRecord, SourceProfile, Weights
-from partitioner.segments import Cut, Cuts
+from partitioner.segments import Cut, CutCost, Cuts
 from partitioner.subgraph import weight_bytes
 
 UNKNOWN = Timing(median_s=0.0, samples=0, how="predicted")
@@ -72,28 +72,15 @@ def structure_of(
     )
 
 
-def specs(values: Sequence[Value], binding: Binding) -> tuple[TensorSpec, ...]:
-    """Tensors with their sizes bound."""
-    return tuple(
-        TensorSpec(
-            name=value.name, dtype=value.dtype, shape=shape_of(value.shape, binding), nbytes=value.nbytes(binding)
-        )
-        for value in values
-    )
-
-
-def _cut(cuts: Cuts, cut: Cut, source: SourceProfile) -> CutProfile:
-    cost = cuts.cost(cut)
-    codecs = [CodecCost(codec="none", up_bytes=cost.up_bytes, encode_s=0.0, decode_s=0.0, deviation=0.0)]
-    if cut.name == ALL_CLOUD and source.preprocess is not None:
-        codecs.append(CodecCost(codec=SOURCE, up_bytes=source.nbytes, encode_s=0.0, decode_s=0.0, deviation=0.0))
+def cut_structure(cuts: Cuts, cut: Cut, cost: CutCost) -> CutProfile:
+    """What the graph says of one cut: nothing timed, and what crosses sent as it is."""
     return CutProfile(
         id=cut.id,
         name=cut.name,
         aliases=cut.aliases,
         depth=cut.depth,
-        crossing=specs(cut.crossing, cuts.binding),
-        reply=specs(cuts.reply(cut), cuts.binding),
+        crossing=cuts.specs(cut.crossing),
+        reply=cuts.specs(cuts.reply(cut)),
         edge_outputs=cut.edge_outputs,
         edge_flops=cost.edge_flops,
         cloud_flops=cost.cloud_flops,
@@ -103,9 +90,20 @@ def _cut(cuts: Cuts, cut: Cut, source: SourceProfile) -> CutProfile:
         cloud_peak_bytes=cost.cloud_peak_bytes,
         prefix=UNKNOWN,
         suffix=UNKNOWN,
-        codecs=tuple(codecs) if cut.crossing else (),
-        reply_cost=CodecCost(codec="none", up_bytes=cost.down_bytes, encode_s=0.0, decode_s=0.0, deviation=0.0),
+        codecs=(_as_it_is("none", cost.up_bytes),) if cut.crossing else (),
+        reply_cost=_as_it_is("none", cost.down_bytes),
     )
+
+
+def _cut(cuts: Cuts, cut: Cut, source: SourceProfile) -> CutProfile:
+    found = cut_structure(cuts, cut, cuts.cost(cut))
+    if cut.name != ALL_CLOUD or source.preprocess is None or not cut.crossing:
+        return found
+    return replace(found, codecs=(*found.codecs, _as_it_is(SOURCE, source.nbytes)))
+
+
+def _as_it_is(codec: str, nbytes: int) -> CodecCost:
+    return CodecCost(codec=codec, up_bytes=nbytes, encode_s=0.0, decode_s=0.0, deviation=0.0)
 
 
 def _window(graph: Graph, layer: Layer, binding: Binding) -> tuple[int, int]:

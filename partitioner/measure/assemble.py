@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from partitioner.dims import Binding
 from partitioner.graph import Graph
@@ -12,7 +12,7 @@ from partitioner.measure.judge import Judge
 from partitioner.measure.statistics import calibrate, nearest, timing
 from partitioner.profile import ALL_CLOUD, CutProfile, LayerProfile, TensorCodecs, Timing
 from partitioner.segments import Cut, CutCost, Cuts
-from partitioner.structure import layer_of, specs
+from partitioner.structure import cut_structure, layer_of
 
 
 @dataclass(slots=True)
@@ -84,20 +84,8 @@ def _cut_profile(
         tensors = tuple((name, tuple(judge.figures(cut, each, name) for each in every)) for name, every in tensors)
     if cut.name == ALL_CLOUD:
         codecs += measured.sources
-    return CutProfile(
-        id=cut.id,
-        name=cut.name,
-        aliases=cut.aliases,
-        depth=cut.depth,
-        crossing=specs(cut.crossing, cuts.binding),
-        reply=specs(cuts.reply(cut), cuts.binding),
-        edge_outputs=cut.edge_outputs,
-        edge_flops=cost.edge_flops,
-        cloud_flops=cost.cloud_flops,
-        edge_weight_bytes=cost.edge_weight_bytes,
-        cloud_weight_bytes=cost.cloud_weight_bytes,
-        edge_peak_bytes=cost.edge_peak_bytes,
-        cloud_peak_bytes=cost.cloud_peak_bytes,
+    return replace(
+        cut_structure(cuts, cut, cost),
         prefix=prefix,
         suffix=suffix,
         codecs=tuple(each.to_record() for each in codecs),
