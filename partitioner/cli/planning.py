@@ -110,6 +110,7 @@ def planner_of(
             raise UsageError(f"a plan takes --{flag} FILE, a profile of that side, or --{what} FIT (cleft-plan fit)")
     if args.busy > MAX_BUSY_RATIO:
         warn(f"--busy {args.busy:g} is taken as {MAX_BUSY_RATIO:g}: frames of a busier worker would wait without bound")
+    radio = radio_of(args)
     if (args.radio, args.frame_interval) != (None, None) and all(profile.energy is None for profile in edge):
         warn(f"--radio and --frame-interval change nothing: {NO_ENERGY}")
     bound = bound_of(args)
@@ -126,7 +127,7 @@ def planner_of(
         source_bytes=args.input_bytes,
         down_per_up=down_per_up,
         load=worker_load(args),
-        radio=radio_of(args),
+        radio=radio,
     )
 
 

@@ -187,4 +187,7 @@ def _make(kind: Kind, argument: Path | str) -> Meter:
 
 
 def _root(root: Path | None) -> Path:
-    return Path(os.environ.get(f"{PREFIX}SYSROOT") or "/") if root is None else root
+    found = Path(os.environ.get(f"{PREFIX}SYSROOT") or "/") if root is None else root
+    if not found.is_dir():
+        raise MeterError(f"there is no folder {found} to look for a device's files in")
+    return found

@@ -182,6 +182,15 @@ def test_what_a_limit_on_leakage_is_worth_is_said(files, capsys):
     assert "one on an indicator, and no guarantee" in capsys.readouterr().out
 
 
+def test_a_damaged_radio_is_one_line_where_nobody_knows_energy(tmp_path, capsys):
+    edge, cloud, radio = (tmp_path / name for name in ("edge.json", "cloud.json", "radio.json"))
+    dump_profile(edge_profile(), edge)
+    dump_profile(cloud_profile(), cloud)
+    radio.write_text("{")
+    assert main(["cut", "--edge", str(edge), "--cloud", str(cloud), "--link", "4g", "--radio", str(radio)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_radio_without_a_known_energy_changes_nothing_and_that_is_said(tmp_path, capsys):
     edge, cloud = tmp_path / "edge.json", tmp_path / "cloud.json"
     dump_profile(edge_profile(), edge)

@@ -108,6 +108,11 @@ def test_watching_tells_a_line_each_time(tmp_path, capsys):
     assert [each["meters"][0]["power_w"] for each in documents] == pytest.approx([4.721, 4.721])
 
 
+def test_a_tree_that_is_not_there_is_an_error_and_no_empty_board(tmp_path, capsys):
+    assert main(["meters", "--root", str(tmp_path / "nosuch")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
 def test_watching_ends_with_an_interrupt(tmp_path):
     command = "import sys; from partitioner.cli import main; sys.exit(main())"
     root = str(board("macbook", tmp_path))
